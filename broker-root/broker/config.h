@@ -1,0 +1,52 @@
+// broker.toml: root's own words about what may be had on this host. Read once, before the filter goes on, by the broker and
+// by each worker; the only text that anything running as root parses.
+#pragma once
+
+#include <cstdint>
+#include <expected>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace joblet {
+
+struct UserLimits {
+    std::uint64_t volumes = 1000;                             // per user
+    std::uint64_t total_bytes = std::uint64_t{1} << 40U;      // sum of sizes per user
+    std::uint64_t largest_volume = std::uint64_t{100} << 30U; // bytes
+    std::uint64_t running_jobs = 100;
+    std::uint64_t connections = 64;
+};
+
+struct BrokerConfig {
+    // [socket]
+    std::uint32_t socket_mode = 0666;
+    std::uint32_t socket_gid = 0;
+    std::vector<std::uint32_t> allowed_uids; // both empty: any local user
+    std::vector<std::uint32_t> allowed_gids; // primary group of the client as the kernel reports it
+    // [admins]; uid 0 always is one
+    std::vector<std::uint32_t> admin_uids;
+    // [workers]
+    std::uint32_t workers = 4;        // 1 … kWorkersMax
+    std::uint32_t order_seconds = 60; // a worker that takes longer is abandoned
+    // [slots]
+    std::uint32_t slot_first = 0x70000000; // host uid, multiple of 65536
+    std::uint32_t slot_count = 0x0FFE;
+    // [jobs]
+    std::uint64_t work_bytes = std::uint64_t{1} << 20U;
+    std::uint64_t tmp_bytes = std::uint64_t{64} << 20U;
+    std::uint64_t shm_bytes = std::uint64_t{64} << 20U;
+    std::uint32_t ended_jobs_kept = 1000;
+    // [bases]: name to directory. "minimal" is always there, at Layout::minimal_base() unless given
+    std::map<std::string, std::string> bases;
+    // [limits]
+    UserLimits limits;
+};
+
+// A missing file gives the defaults. An error is "FILE:LINE: sentence, with what is allowed".
+std::expected<BrokerConfig, std::string> load_broker_config(const std::string& root);
+
+// The whole configuration as broker.toml text, each key with its explanation.
+std::string print_broker_config(const BrokerConfig& config);
+
+} // namespace joblet

@@ -1,0 +1,236 @@
+#include "broker-root/kernel/mount.h"
+
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdio>
+#include <utility>
+
+#include "shared/log.h"
+
+namespace joblet::kernel {
+namespace {
+
+constexpr std::uint64_t kNoSuidNoDev = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
+
+constexpr std::uint64_t bits_of(Attributes attributes) {
+    switch (attributes) {
+    case Attributes::NoSuidNoDev:
+        return kNoSuidNoDev;
+    case Attributes::NoSuidNoDevNoExec:
+        return kNoSuidNoDev | MOUNT_ATTR_NOEXEC;
+    case Attributes::NoSuidNoExec:
+        return MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC;
+    case Attributes::ReadOnlyNoSuidNoDev:
+        return kNoSuidNoDev | MOUNT_ATTR_RDONLY;
+    case Attributes::ReadOnlyNoSuidNoExec:
+        return MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC;
+    case Attributes::ReadOnlyAllNoExec:
+        return kNoSuidNoDev | MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOEXEC;
+    }
+    return kNoSuidNoDev | MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOEXEC;
+}
+
+Result<void> checked(long result) {
+    if (result < 0) {
+        return last_errno();
+    }
+    return {};
+}
+
+Result<Fd> checked_fd(long result) {
+    if (result < 0) {
+        return last_errno();
+    }
+    return Fd(static_cast<int>(result));
+}
+
+// A file system context (fsopen) being configured. The first failure stays; what follows it does nothing.
+class Context {
+  public:
+    explicit Context(const char* type) : type_(type), fd_(::fsopen(type, FSOPEN_CLOEXEC)) {
+        note(fd_.valid() ? 0 : -1, "open");
+    }
+
+    Context& text(const char* key, const char* value) {
+        if (error_ == 0) {
+            note(::fsconfig(fd_.get(), FSCONFIG_SET_STRING, key, value, 0), key);
+        }
+        return *this;
+    }
+    // Formatted here: the kernel reads "50%" and suffixes, and takes a zero for "unlimited".
+    Context& number(const char* key, std::uint64_t value, const char* format = "%llu") {
+        std::array<char, 32> digits{};
+        std::snprintf(digits.data(), digits.size(), format, static_cast<unsigned long long>(value));
+        return text(key, digits.data());
+    }
+    Context& flag(const char* key) {
+        if (error_ == 0) {
+            note(::fsconfig(fd_.get(), FSCONFIG_SET_FLAG, key, nullptr, 0), key);
+        }
+        return *this;
+    }
+    Result<Fd> mount(std::uint64_t attributes) {
+        if (error_ == 0) {
+            note(::fsconfig(fd_.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0), "create");
+        }
+        if (error_ == 0) {
+            Fd made(::fsmount(fd_.get(), FSMOUNT_CLOEXEC, static_cast<unsigned>(attributes)));
+            note(made.valid() ? 0 : -1, "fsmount");
+            if (made.valid()) {
+                return made;
+            }
+        }
+        return std::unexpected(error_);
+    }
+
+  private:
+    // The kernel says on the context itself what it did not like; nothing else tells which option it was.
+    void note(int result, const char* what) {
+        if (result >= 0) {
+            return;
+        }
+        error_ = errno;
+        std::array<char, 512> said{};
+        ssize_t length = fd_.valid() ? ::read(fd_.get(), said.data(), said.size() - 1) : -1;
+        if (length <= 0) {
+            length = 0;
+        }
+        std::array<char, 768> line{};
+        const int size = std::snprintf(line.data(), line.size(), "%s: %s: errno %d%s%.*s", type_, what, error_, length > 0 ? ": " : "",
+                                       static_cast<int>(length), said.data());
+        if (size > 0) {
+            std::string_view view(line.data(), std::min(static_cast<std::size_t>(size), line.size() - 1));
+            while (!view.empty() && view.back() == '\n') {
+                view.remove_suffix(1);
+            }
+            log::warning(view);
+        }
+    }
+
+    const char* type_;
+    int error_ = 0;
+    Fd fd_;
+};
+
+} // namespace
+
+Result<Fd> make_tmpfs(const TmpfsOptions& options, Attributes attributes) {
+    if (options.size_bytes == 0 || options.size_bytes > INT64_MAX || options.inodes == 0 || options.mode > 07777) {
+        return std::unexpected(EINVAL);
+    }
+    auto made = Context("tmpfs")
+                    .number("size", options.size_bytes)
+                    .number("nr_inodes", options.inodes)
+                    .number("mode", options.mode, "%llo")
+                    .number("uid", options.uid)
+                    .number("gid", options.gid)
+                    .mount(bits_of(attributes));
+    if (!made) {
+        return made;
+    }
+    struct statfs taken{};
+    if (::fstatfs(made->get(), &taken) < 0) {
+        return last_errno();
+    }
+    const auto page = static_cast<std::uint64_t>(taken.f_bsize);
+    const std::uint64_t pages = options.size_bytes / page + (options.size_bytes % page != 0 ? 1 : 0);
+    if (taken.f_blocks != pages || taken.f_files != options.inodes) {
+        return std::unexpected(EOVERFLOW);
+    }
+    return made;
+}
+
+Result<Fd> make_devpts(std::uint32_t uid, std::uint32_t gid) {
+    return Context("devpts")
+        .number("uid", uid)
+        .number("gid", gid)
+        .text("mode", "0620")
+        .text("ptmxmode", "0666")
+        .mount(bits_of(Attributes::NoSuidNoExec));
+}
+
+Result<Fd> make_proc(HidePid hide, Attributes attributes) {
+    Context context("proc");
+    context.text("subset", "pid");
+    if (hide == HidePid::Ptraceable) {
+        context.text("hidepid", "ptraceable");
+    }
+    return context.mount(bits_of(attributes));
+}
+
+Result<Fd> make_ext4(const char* device, bool read_only) {
+    Context context("ext4");
+    // A file system that finds itself broken stops taking writes; the default of mkfs is to carry on.
+    context.text("source", device).text("errors", "remount-ro");
+    if (read_only) {
+        context.flag("ro");
+    }
+    return context.mount(bits_of(read_only ? Attributes::ReadOnlyNoSuidNoDev : Attributes::NoSuidNoDev));
+}
+
+Result<Fd> clone_mount(int directory, const char* name) {
+    const unsigned empty = name[0] == '\0' ? AT_EMPTY_PATH : 0;
+    return checked_fd(::open_tree(directory, name, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_SYMLINK_NOFOLLOW | empty));
+}
+
+namespace {
+
+Result<void> change_mount(int mount, mount_attr change) {
+    return checked(::mount_setattr(mount, "", AT_EMPTY_PATH, &change, sizeof change));
+}
+
+} // namespace
+
+Result<void> set_attributes(int mount, Attributes attributes) {
+    return change_mount(mount, {.attr_set = bits_of(attributes)});
+}
+
+Result<void> make_read_only(int mount) {
+    return change_mount(mount, {.attr_set = MOUNT_ATTR_RDONLY});
+}
+
+Result<void> idmap_mount(int mount, int user_namespace) {
+    return change_mount(mount, {.attr_set = MOUNT_ATTR_IDMAP, .userns_fd = static_cast<std::uint64_t>(user_namespace)});
+}
+
+Result<void> move_mount_to(int mount, int directory, const char* name) {
+    const unsigned onto = name[0] == '\0' ? MOVE_MOUNT_T_EMPTY_PATH : 0;
+    return checked(::move_mount(mount, "", directory, name, MOVE_MOUNT_F_EMPTY_PATH | onto));
+}
+
+Result<void> detach_mount(const char* path) {
+    return checked(::umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW));
+}
+
+namespace {
+
+Result<Fd> open_at(int directory, const char* path, int flags, std::uint32_t mode, std::uint64_t resolve) {
+    open_how how{};
+    how.flags = static_cast<std::uint64_t>(flags | O_CLOEXEC | O_NOFOLLOW);
+    how.mode = mode;
+    how.resolve = resolve;
+    return checked_fd(::syscall(SYS_openat2, directory, path, &how, sizeof how));
+}
+
+} // namespace
+
+Result<Fd> open_beneath(int directory, const char* name, int flags, std::uint32_t mode) {
+    const std::string_view component(name);
+    if (component.empty() || component == "." || component == ".." || component.find('/') != std::string_view::npos) {
+        return std::unexpected(EINVAL);
+    }
+    return open_at(directory, name, flags, mode, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV);
+}
+
+Result<Fd> open_path(const char* path, int flags) {
+    return open_at(AT_FDCWD, path, flags, 0, RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
+}
+
+} // namespace joblet::kernel

@@ -1,0 +1,237 @@
+// What the broker orders of a worker: everything that touches a disk or makes a mount. One order at a time; a worker obeys
+// only the broker, and trusts what it says; it still decodes strictly, because a bug must stop and not be carried out.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <expected>
+#include <span>
+#include <variant>
+
+#include "shared/error.h"
+#include "shared/exit_record.h"
+#include "shared/id.h"
+#include "shared/name.h"
+#include "shared/protocol.h"
+
+namespace joblet::worker {
+
+// The truth about a volume, as on disk: volumes/<id>/record. Fixed size, no padding; `checksum` is BLAKE2b-128 of all that
+// comes before it (libsodium crypto_generichash, no key).
+struct VolumeRecord {
+    std::array<char, 8> magic{}; // kVolumeRecordMagic
+    std::uint32_t version = 0;   // kVolumeRecordVersion; a newer one is not touched
+    std::uint32_t size = 0;      // sizeof(VolumeRecord) of that version
+    VolumeId id;
+    NameText name;
+    std::uint64_t size_bytes = 0;  // usable, as asked
+    std::uint64_t inodes = 0;      // as asked; 0: default
+    std::uint64_t image_bytes = 0; // Image: length of the file
+    std::uint64_t generation = 0;  // counts changes of the record
+    std::int64_t created_ns = 0;   // CLOCK_REALTIME
+    std::int64_t last_used_ns = 0; // 0: never
+    std::uint32_t owner_uid = 0;
+    std::uint32_t project_id = 0; // 0: none
+    protocol::VolumeType type{};
+    protocol::Backend backend{};
+    std::uint32_t flags = 0; // none yet
+    std::uint32_t labels_size = 0;
+    std::array<std::uint8_t, 128> reserved{}; // zero
+    std::array<std::uint8_t, 16> checksum{};
+};
+inline constexpr std::array<char, 8> kVolumeRecordMagic = {'J', 'O', 'B', 'V', 'O', 'L', 'R', '\n'};
+inline constexpr std::uint32_t kVolumeRecordVersion = 1;
+
+// What may be alive after a restart: /run/joblet/jobs/<id>, written before the clone. Same rules.
+struct JobRecord {
+    std::array<char, 8> magic{}; // kJobRecordMagic
+    std::uint32_t version = 0;
+    std::uint32_t size = 0;
+    JobId id;
+    std::int64_t started_ns = 0;
+    std::uint32_t owner_uid = 0;
+    std::uint32_t slot = 0;
+    std::uint32_t volume_count = 0;
+    std::uint32_t kind = 0; // JobKind
+    std::array<VolumeId, protocol::kJobVolumesMax> volumes{};
+    std::array<protocol::Access, protocol::kJobVolumesMax> access{};
+    std::array<std::uint8_t, 16> checksum{};
+};
+inline constexpr std::array<char, 8> kJobRecordMagic = {'J', 'O', 'B', 'R', 'U', 'N', 'R', '\n'};
+inline constexpr std::uint32_t kJobRecordVersion = 1;
+
+enum class JobKind : std::uint32_t { User = 0, System = 1 };
+
+enum class OrderType : std::uint32_t {
+    LoadVolumes = 1,
+    LoadJobs = 2,
+    StageVolume = 3,
+    CommitVolume = 4,
+    DiscardStaging = 5,
+    UpdateRecord = 6,
+    TrashVolume = 7,
+    EmptyTrash = 8,
+    PrepareJob = 9,
+    FinishJob = 10,
+    ReleaseJob = 11,
+};
+
+struct OrderHeader {
+    OrderType type{};
+    std::uint32_t zero = 0;
+    std::uint64_t sequence = 0; // comes back in the answer
+};
+
+using Labels = std::array<std::uint8_t, protocol::kLabelsMax>;
+
+// At start. Answered by any number of VolumesLoaded, the last with `more` = 0. A directory without a readable record of a
+// version we know gives an entry with status Quarantined and only `id` set. Also removes what a crash left in staging.
+struct LoadVolumes {
+    static constexpr auto kType = OrderType::LoadVolumes;
+    OrderHeader header;
+};
+// At start: JobsLoaded likewise, with what /run/joblet/jobs holds.
+struct LoadJobs {
+    static constexpr auto kType = OrderType::LoadJobs;
+    OrderHeader header;
+};
+// Make staging/<id> (0700). Image: make the file, image_bytes long, preallocated (ENOSPC if the store has no room),
+// owned by host uid and gid `slot_first` with mode 0600, and answer with one descriptor, open for reading and writing: the
+// stdin of mkfs. Tmpfs: nothing to make, no descriptor.
+struct StageVolume {
+    static constexpr auto kType = OrderType::StageVolume;
+    OrderHeader header;
+    VolumeRecord record; // checksum not yet set
+    std::uint32_t slot_first = 0;
+    std::uint32_t zero = 0;
+};
+// Image: take the file back (root, 0600), mount it for a moment and check that what is usable is at least size_bytes. Then
+// record and labels, fsync, rename into volumes/, fsync. After the answer it survives a crash.
+struct CommitVolume {
+    static constexpr auto kType = OrderType::CommitVolume;
+    OrderHeader header;
+    VolumeRecord record;
+    Labels labels{}; // record.labels_size of it
+};
+struct DiscardStaging {
+    static constexpr auto kType = OrderType::DiscardStaging;
+    OrderHeader header;
+    VolumeId id;
+};
+// Replaces volumes/<id>/record: written beside it, renamed over it. `durable`: fsync before the answer.
+struct UpdateRecord {
+    static constexpr auto kType = OrderType::UpdateRecord;
+    OrderHeader header;
+    VolumeRecord record;
+    std::uint32_t durable = 0;
+    std::uint32_t zero = 0;
+};
+// Rename into trash/, fsync: after the answer the volume is gone for good.
+struct TrashVolume {
+    static constexpr auto kType = OrderType::TrashVolume;
+    OrderHeader header;
+    VolumeId id;
+};
+// Removes trash/<id>: its own files record, labels and image, nothing else.
+struct EmptyTrash {
+    static constexpr auto kType = OrderType::EmptyTrash;
+    OrderHeader header;
+    VolumeId id;
+};
+
+struct MountVolume {
+    VolumeId id;
+    NameText name;     // appears at /volumes/<name>
+    TargetText target; // and here, unless empty
+    std::uint64_t size_bytes = 0;
+    std::uint64_t inodes = 0;
+    protocol::Backend backend{};
+    protocol::Access access{};
+};
+// Everything a stage needs, in the order of PreparedDescriptor. One descriptor comes with it: user namespace V of the slot.
+// Makes /opt/joblet/jobs/<id> with an empty exit record, and /run/joblet/jobs/<id>.
+struct PrepareJob {
+    static constexpr auto kType = OrderType::PrepareJob;
+    OrderHeader header;
+    JobRecord record;             // id, owner, slot, kind, volumes
+    NameText base;                // kSystemBase for system jobs
+    std::uint64_t work_bytes = 0; // /work
+    std::uint64_t tmp_bytes = 0;  // /tmp
+    std::uint64_t shm_bytes = 0;  // /dev/shm
+    std::uint32_t slot_first = 0; // host uid of the job's 0
+    std::uint32_t volume_count = 0;
+    std::array<MountVolume, protocol::kJobVolumesMax> volumes{};
+};
+// The base of system jobs: the host's /usr, read-only, and nothing else. Users cannot name it (it fails is_valid_name).
+inline constexpr std::string_view kSystemBase = "@system";
+
+// Answer to PrepareJob: these descriptors, then one detached mount for each volume (idmapped, nosuid, nodev, and read-only
+// where asked), in the order of the request.
+enum PreparedDescriptor : std::uint8_t {
+    kTemplate = 0,     // mount namespace, its root pivoted and read-only, a mount point for everything below
+    kExitRecord = 1,   // regular file, O_RDWR|O_APPEND
+    kVolumesMount = 2, // tmpfs of host root's, 0755, holding a directory for each volume: /volumes
+    kWorkMount = 3,    // tmpfs of the slot's, 0700: /work
+    kTmpMount = 4,     // tmpfs of the slot's, 1777: /tmp
+    kShmMount = 5,     // tmpfs of the slot's, 1777: /dev/shm
+    kPtsMount = 6,     // devpts instance of the slot's: /dev/pts
+    kPreparedFixed = 7,
+};
+
+// After the job's end: removes /run/joblet/jobs/<id> and closes the descriptors that come with it (up to 4: the mount
+// namespace among them), which unmounts its volumes; answers when loop devices and mounts are gone.
+struct FinishJob {
+    static constexpr auto kType = OrderType::FinishJob;
+    OrderHeader header;
+    JobId id;
+};
+// Removes /opt/joblet/jobs/<id>.
+struct ReleaseJob {
+    static constexpr auto kType = OrderType::ReleaseJob;
+    OrderHeader header;
+    JobId id;
+};
+
+using Order = std::variant<LoadVolumes, LoadJobs, StageVolume, CommitVolume, DiscardStaging, UpdateRecord, TrashVolume, EmptyTrash,
+                           PrepareJob, FinishJob, ReleaseJob>;
+inline constexpr std::size_t kOrderSizeMax = 8192;
+
+// Pure: exact size for its type, known enums, zero where it must be zero, texts well formed. An error is EBADMSG.
+std::expected<Order, int> decode_order(std::span<const std::byte> bytes);
+
+// Every answer begins with it.
+struct Answer {
+    OrderType type{};
+    ErrorCode code = ErrorCode::Ok;
+    std::uint64_t sequence = 0;
+    Step step = Step::None;
+    std::int32_t sys_errno = 0;
+    std::uint32_t more = 0;  // another answer to the same order follows
+    std::uint32_t count = 0; // entries below
+};
+struct LoadedVolume {
+    VolumeRecord record;
+    protocol::VolumeStatus status{};
+    std::uint32_t zero = 0;
+    Labels labels{};
+};
+inline constexpr std::size_t kVolumesPerAnswer = 4;
+struct VolumesLoaded {
+    Answer answer;
+    std::array<LoadedVolume, kVolumesPerAnswer> volumes{};
+};
+inline constexpr std::size_t kJobsPerAnswer = 16;
+struct LoadedJob {
+    JobRecord record;
+    ExitRecord exit; // what the job's exit record holds; all zero if nothing
+};
+struct JobsLoaded {
+    Answer answer;
+    std::array<LoadedJob, kJobsPerAnswer> jobs{};
+};
+// Every other order is answered by a bare Answer.
+inline constexpr std::size_t kAnswerSizeMax = 32768;
+static_assert(sizeof(VolumesLoaded) <= kAnswerSizeMax && sizeof(JobsLoaded) <= kAnswerSizeMax && sizeof(PrepareJob) <= kOrderSizeMax);
+
+} // namespace joblet::worker

@@ -1,0 +1,517 @@
+@0xb7c5a1f04e92d36b;
+# The public interface of Joblet Storage.
+#
+# Transport. Cap'n Proto RPC (two-party, level 1) over the Unix stream socket /run/joblet/api.sock. A client's user is
+# what the kernel says of the socket (SO_PEERCRED) at the time of connecting; nothing in a message can change it. Some
+# calls carry file descriptors: those are attached to capabilities of type Descriptor and travel as SCM_RIGHTS, at most 8
+# per message in either direction.
+#
+# Bounds of a connection. A message has at most `max_message_bytes` (api.toml, 4 MiB by default) and at most 64 levels of
+# nesting. A client that sends something that is not Cap'n Proto, goes beyond these bounds, or does not read what it
+# asked for, loses its connection; other clients notice nothing. Calls that were under way are still carried out or refused;
+# jobs that were started run on.
+#
+# Units. Sizes are bytes. Times are nanoseconds since 1970 (CLOCK_REALTIME); 0 is "never". Ids are 32 lower-case
+# hexadecimal digits. Texts are UTF-8.
+#
+# Errors are data. Each result is a Result(T): either `value` or `error`. Exceptions of the RPC system mean only that the
+# connection is lost, that a daemon is gone, or that the peer speaks another version of this file; they never carry a refusal.
+#
+# Who may call. Everybody who may connect may call everything, for his own volumes and jobs. What belongs to somebody else
+# behaves as if it did not exist (notFound). uid 0 and the admins listed in broker.toml may go beyond that where a request
+# has a `scope` and only when they say so; for others such a scope is permissionDenied. A job can use only volumes of
+# the user who runs it, whoever that is.
+#
+# Growth. Fields and methods are only ever added. A field that asks for something which this version does not have is refused
+# with `unimplemented` and never ignored; zero, false, empty or null asks for nothing.
+
+using Cxx = import "/capnp/c++.capnp";
+$Cxx.namespace("joblet::rpc");
+
+const interfaceVersion :UInt32 = 1;
+
+# ---------------------------------------------------------------------------------------------------- common shapes
+
+struct Result(T) {
+  # Invariant: `error.code` is never `ok`.
+  union {
+    error @0 :Error;
+    value @1 :T;
+  }
+}
+
+struct Empty {}
+
+struct Error {
+  code @0 :ErrorCode;
+  message @1 :Text;
+  # One English sentence without a full stop, that names what was asked and what is wrong with it. Never empty.
+  hint @2 :Text;
+  # What to do about it, one sentence. May be empty.
+  fields @3 :List(Field);
+  # The facts in the message, for programs. Names in use:
+  #   volume, job, user       ids (decimal uid) of what the error is about; `job` once for each job that holds the volume
+  #   limit, limit_name, used, asked    limitExceeded and outOfSpace: bytes or counts, decimal; the limit's name in broker.toml
+  #   step, errno             internal: what was being done, and the kernel's error by name (ENOSPC)
+  #   field                   invalidArgument: which field of the request
+  #   difference              conflict: once for each, "size_bytes: 1048576 there, 2097152 asked"
+
+  struct Field {
+    name @0 :Text;
+    value @1 :Text;
+  }
+}
+
+enum ErrorCode {
+  # The numbers equal joblet::ErrorCode (shared/error.h).
+  ok @0;
+  invalidArgument @1;   # malformed: the request must be changed
+  notFound @2;          # no such volume or job, or not the caller's
+  conflict @3;          # the name is taken by something different
+  inUse @4;             # attached to a running job
+  permissionDenied @5;  # the caller may not do this
+  limitExceeded @6;     # a limit set by root
+  outOfSpace @7;        # the store has no room
+  unsupported @8;       # this host cannot hold what was asked
+  unimplemented @9;     # declared, not built in this version
+  unavailable @10;      # a daemon is restarting, or was too slow: try again
+  internal @11;         # a kernel call failed that should not: see the log
+  quarantined @12;      # the volume's state is unknown after a failure; an operator must look
+}
+
+struct Label {
+  key @0 :Text;
+  # 1 to 63 characters of [A-Za-z0-9_./-], beginning with a letter or digit.
+  value @1 :Text;
+  # 0 to 255 bytes of UTF-8 without control characters.
+  # All labels of one volume, each with a NUL after key and value, have at most 4096 bytes. Lists of labels are sorted by key
+  # in answers, in any order in requests; a key twice is invalidArgument.
+}
+
+struct Scope {
+  # Whose things a request is about. Only uid 0 and admins may say anything but `own`; each such use is in the audit record
+  # as an admin's.
+  union {
+    own @0 :Void;
+    user @1 :UInt32;        # that uid's
+    everybody @2 :Void;     # all users' (lists), or whoever owns it (one thing)
+  }
+}
+
+struct VolumeSelector {
+  volume @0 :Text;
+  # A name, an id, or the first 8 or more digits of an id that begin no other visible id. An exact name comes first, then
+  # an id, then a prefix. Several matches: invalidArgument, with a `volume` field for each.
+  scope @1 :Scope;
+}
+
+struct JobSelector {
+  job @0 :Text;
+  # As for volumes: a name given at `run`, an id, or 8 or more digits of it.
+  scope @1 :Scope;
+}
+
+struct Page {
+  size @0 :UInt32;
+  # Entries wanted; 0: 100. At most 1000 are given.
+  after @1 :Text;
+  # `next` of the page before; empty: from the start. It belongs to the same filter and sort order; a page of a list that
+  # changes meanwhile neither repeats nor skips what was there all the time.
+}
+
+interface Descriptor {
+  # Stands for one open file descriptor of the sender, which comes attached to it. It has no methods.
+}
+
+interface Joblet {
+  # The bootstrap capability of each connection. The services may be used before their promise is resolved (pipelining).
+
+  version @0 () -> (version :Version);
+  volumes @1 () -> (service :VolumeService);
+  jobs @2 () -> (service :JobService);
+  host @3 () -> (service :HostService);
+
+  struct Version {
+    software @0 :Text;           # "0.1.0"
+    interfaceVersion @1 :UInt32; # the constant above, as the daemon was built
+    uid @2 :UInt32;              # of the caller, as the kernel reports it
+    admin @3 :Bool;              # may use scopes beyond `own`
+  }
+}
+
+# ---------------------------------------------------------------------------------------------------- volumes
+
+enum VolumeType {
+  any @0;         # in filters only; at create: filesystem
+  filesystem @1;  # persists until deleted
+  memory @2;      # made when attached, gone when its job ends
+}
+
+enum Backend {
+  auto @0;          # at create: the best of the host; in filters: any
+  image @1;         # a preallocated file with ext4
+  tmpfs @2;         # memory
+  projectQuota @3;  # a directory under an XFS or ext4 project quota
+  btrfs @4;         # a subvolume under a qgroup
+}
+
+enum VolumeStatus {
+  any @0;          # in filters only: everything but `trashed`
+  available @1;
+  inUse @2;        # attached to a job that is alive
+  trashed @3;      # deleted, can be restored until `trashedUntil`
+  quarantined @4;  # its state is unknown after a failure; an operator must look
+}
+
+struct Volume {
+  id @0 :Text;
+  name @1 :Text;
+  owner @2 :UInt32;              # uid
+  type @3 :VolumeType;
+  backend @4 :Backend;
+  status @5 :VolumeStatus;
+  sizeBytes @6 :UInt64;          # usable, as asked
+  inodes @7 :UInt64;             # as asked; 0: the backend's default
+  softSizeBytes @8 :UInt64;      # 0: none
+  softInodes @9 :UInt64;         # 0: none
+  createdNs @10 :Int64;
+  lastUsedNs @11 :Int64;         # 0: never attached
+  currentJob @12 :Text;          # id of a job that has it attached (of several readers: one); empty: none
+  labels @13 :List(Label);
+  enforcement @14 :Text;         # who holds the limit: always "kernel"
+  protected @15 :Bool;           # deletion is refused
+  trashedUntilNs @16 :Int64;     # status trashed: when it is gone for good
+  io @17 :IoLimits;              # defaults for jobs that attach it; null: none
+  source @18 :Text;              # id of the snapshot or volume it was cloned from; empty: none
+}
+
+struct IoLimits {
+  # For each whole block device behind a job's volumes, per second; 0: none.
+  readBytes @0 :UInt64;
+  writeBytes @1 :UInt64;
+  readOperations @2 :UInt64;
+  writeOperations @3 :UInt64;
+}
+
+struct VolumeUsage {
+  id @0 :Text;
+  # As the kernel counts them now; never found by walking the tree.
+  usedBytes @1 :UInt64;
+  sizeBytes @2 :UInt64;
+  softSizeBytes @3 :UInt64;
+  usedInodes @4 :UInt64;
+  inodes @5 :UInt64;
+  softInodes @6 :UInt64;
+}
+
+interface VolumeService {
+
+  createVolume @0 (name :Text, sizeBytes :UInt64, type :VolumeType, backend :Backend, inodes :UInt64, softSizeBytes :UInt64,
+                   softInodes :UInt64, labels :List(Label), sparse :Bool, io :IoLimits) -> (result :Result(Created));
+  # Makes a volume of the caller's. After the answer it survives a crash of the host.
+  #   name       1 to 63 characters of [A-Za-z0-9_.-], beginning with a letter or digit; unique among the caller's volumes
+  #   sizeBytes  1 MiB to 1 PiB: space that files in it can use
+  #   inodes     0: the backend's default for this size; at most 2^32
+  #   soft…      0, or below the hard one
+  #   sparse     image backend: do not preallocate (then a full store is the writer's problem)
+  # The same name again with the same type, size, inodes and (unless auto) backend is the same volume: `existed` is true and
+  # nothing changes, labels included. A different one is a `conflict`.
+  # Errors: invalidArgument, conflict, limitExceeded, outOfSpace, unsupported.
+
+  struct Created {
+    volume @0 :Volume;
+    existed @1 :Bool;
+  }
+
+  listVolumes @1 (filter :Filter, sort :Sort, descending :Bool, page :Page, scope :Scope) -> (result :Result(List));
+  # Volumes for which all of the filter holds. From memory; no disk is asked. An empty list is no error.
+
+  struct Filter {
+    type @0 :VolumeType;
+    status @1 :VolumeStatus;
+    backend @2 :Backend;
+    labels @3 :List(LabelFilter); # all must hold
+    namePrefix @4 :Text;          # for completion in shells
+  }
+  struct LabelFilter {
+    key @0 :Text;
+    union {
+      present @1 :Void; # the label is there, whatever its value
+      value @2 :Text;   # and has this value
+    }
+  }
+  enum Sort {
+    name @0; # by owner, then name, in byte order
+    created @1;
+    size @2;
+    lastUsed @3;
+  }
+  struct List {
+    volumes @0 :List(Volume);
+    next @1 :Text;    # for Page.after; empty: this was the last page
+    matching @2 :UInt64; # how many there are in all pages
+  }
+
+  getVolume @2 (selector :VolumeSelector) -> (result :Result(Volume));
+  # Errors: notFound, invalidArgument.
+
+  deleteVolume @3 (selector :VolumeSelector, force :Bool, now :Bool) -> (result :Result(Empty));
+  # Removes a volume. After the answer its name is free. Contents are deleted later, without anybody waiting.
+  #   force  detach it from running jobs first (they keep what they have open)
+  #   now    do not keep it in the trash
+  # Errors: notFound, inUse (with each job), permissionDenied (protected), quarantined.
+
+  renameVolume @4 (selector :VolumeSelector, name :Text) -> (result :Result(Volume));
+  # Errors: notFound, conflict, inUse.
+
+  labelVolume @5 (selector :VolumeSelector, set :List(Label), remove :List(Text)) -> (result :Result(Volume));
+  # Adds or replaces `set`, drops the keys in `remove` (one that is not there is no error).
+  # Errors: notFound, invalidArgument (too long).
+
+  protectVolume @6 (selector :VolumeSelector, protected :Bool) -> (result :Result(Volume));
+  # A protected volume cannot be deleted, by anybody. Errors: notFound.
+
+  restoreVolume @7 (selector :VolumeSelector, name :Text) -> (result :Result(Volume));
+  # Brings a trashed volume back under its own name or, if not empty, `name`. Errors: notFound, conflict.
+
+  resizeVolume @8 (selector :VolumeSelector, sizeBytes :UInt64, inodes :UInt64, softSizeBytes :UInt64, softInodes :UInt64)
+               -> (result :Result(Volume));
+  # 0 leaves a value as it is. Grows while attached; shrinks only where nothing can be lost.
+  # Errors: notFound, invalidArgument, limitExceeded, outOfSpace, unsupported, inUse.
+
+  getUsage @9 (volumes :List(Text), scope :Scope) -> (result :Result(Usage));
+  # Empty list: all volumes in scope (at most 1000, in order of owner and name). One that cannot be found is an error of the call.
+
+  struct Usage {
+    volumes @0 :List(VolumeUsage);
+  }
+
+  attachVolume @10 (selector :VolumeSelector, job :Text, target :Text, readOnly :Bool) -> (result :Result(Empty));
+  # Adds a volume to a running job of the caller's, at /volumes/<name> and at `target` unless empty.
+  # Errors: notFound (either), inUse, conflict (the target is taken), quarantined.
+
+  detachVolume @11 (selector :VolumeSelector, job :Text) -> (result :Result(Empty));
+  # Takes its paths away at once; what the job has open stays readable and writable until closed. Errors: notFound.
+
+  shareVolume @12 (selector :VolumeSelector, user :UInt32, access :ShareAccess) -> (result :Result(Volume));
+  # Grants another user the right to attach it in jobs (`none` takes it back for jobs to come). Errors: notFound.
+
+  enum ShareAccess {
+    none @0;
+    readOnly @1;
+    readWrite @2;
+  }
+
+  snapshotVolume @13 (selector :VolumeSelector, name :Text) -> (result :Result(Volume));
+  # A read-only volume with the contents as they are now. Errors: notFound, conflict, limitExceeded, outOfSpace, unsupported.
+
+  cloneVolume @14 (selector :VolumeSelector, name :Text) -> (result :Result(Volume));
+  # A volume of its own with the same contents. Errors as for a snapshot.
+}
+
+# ---------------------------------------------------------------------------------------------------- jobs
+
+enum JobState {
+  any @0;       # in filters only
+  starting @1;
+  running @2;
+  ended @3;
+}
+
+struct Job {
+  id @0 :Text;
+  name @1 :Text;               # given at run; empty: none
+  owner @2 :UInt32;            # uid
+  state @3 :JobState;
+  startedNs @4 :Int64;
+  exit @5 :Exit;               # state ended; otherwise null
+  command @6 :List(Text);      # empty if it was started before the daemon lost its history
+  base @7 :Text;
+  volumes @8 :List(JobVolume);
+  hostName @9 :Text;
+}
+
+struct JobVolume {
+  volume @0 :Text;
+  # At run: name, id or 8 or more digits of it, always of the caller's own. In answers: the id.
+  name @1 :Text;
+  # In answers: the name; empty if the volume is gone.
+  target @2 :Text;
+  # Empty: only at /volumes/<name>. Otherwise also here: an absolute, normal path of at most 127 printable characters that is
+  # neither reserved (/proc /sys /dev /volumes /work /tmp /bin /sbin /lib /lib64 /usr /etc and below) nor above or below
+  # another target.
+  readOnly @3 :Bool;
+}
+
+struct Exit {
+  kind @0 :Kind;
+  code @1 :UInt8;        # exited
+  signal @2 :UInt8;      # signaled
+  status @3 :UInt8;      # as a shell sees it: the code, 128 + signal, 125 ours, 126 and 127 exec's
+  reason @4 :Text;       # one phrase for people, for example "exited with code 1", "killed by SIGSEGV"
+  endedNs @5 :Int64;
+
+  enum Kind {
+    # The numbers equal joblet::ExitKind (shared/exit_record.h).
+    none @0;
+    exited @1;
+    signaled @2;
+    setupFailed @3;  # the job's world could not be made
+    execFailed @4;   # the command could not be executed
+    killed @5;       # every process was killed at once (by request or out of memory)
+  }
+}
+
+struct RunRequest {
+  command @0 :List(Text);
+  # At least one; a command without '/' is looked for in the job's PATH. Together with environment and directory at most 2 MiB.
+  environment @1 :List(Text);
+  # NAME=VALUE, added to or replacing: PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/work
+  # HOSTNAME=<host name>. A name twice: the last counts.
+  workingDirectory @2 :Text;
+  # Absolute; empty: /work.
+  volumes @3 :List(JobVolume);
+  # At most 16, none twice.
+  base @4 :Text;
+  # A base named in broker.toml; empty: minimal.
+  hostName @5 :Text;
+  # Grammar of volume names; empty: the first twelve digits of the job's id.
+
+  stdin @6 :Descriptor;
+  stdout @7 :Descriptor;
+  stderr @8 :Descriptor;
+  # The job's own descriptors 0, 1 and 2: pipe, socket, regular file opened without O_PATH, terminal or null device. Null
+  # with `detached` or `terminal`; otherwise all three are needed.
+  control @9 :Descriptor;
+  # One end of a SOCK_SEQPACKET pair (AF_UNIX) whose other end the caller keeps: signals go in, one exit record comes out
+  # (shared/exit_record.h), and its hang-up means SIGHUP for the job. Needed unless `detached`.
+
+  name @10 :Text;             # grammar of volume names, unique among the caller's jobs that are not removed; empty: none
+  detached @11 :Bool;         # output goes to the job's log
+  terminal @12 :Bool;         # a terminal of the job's own; its master comes back in Started.terminal
+  terminalRows @13 :UInt16;
+  terminalColumns @14 :UInt16;
+  user @15 :UInt32;           # inside the job, 0 … 65535; 0 has no power outside
+  group @16 :UInt32;          # likewise
+  timeoutNs @17 :UInt64;      # SIGTERM then, SIGKILL ten seconds later; 0: none
+  network @18 :Network;
+  readOnlyWork @19 :Bool;
+  workBytes @20 :UInt64;      # of /work; 0: 1 MiB
+  tmpBytes @21 :UInt64;       # of /tmp; 0: as configured
+  removeAfterwards @22 :Bool; # detached: forget the job when it ends
+  logMaxBytes @23 :UInt64;    # detached: the log keeps at most this; 0: as configured
+  dryRun @24 :Bool;           # decide and describe, start nothing: Started.world
+  limits @25 :ResourceLimits; # null: as configured
+
+  enum Network {
+    none @0; # loopback only
+    host @1; # where broker.toml allows it
+  }
+}
+
+struct ResourceLimits {
+  # Each is held by the kernel or the run is refused; 0: not asked for.
+  memoryBytes @0 :UInt64;
+  swapBytes @1 :UInt64;
+  processes @2 :UInt64;
+  cpuMilli @3 :UInt64;  # thousandths of one CPU
+  io @4 :IoLimits;
+}
+
+interface LogSink {
+  # Given by a caller of `logs`. The daemon sends the next piece when the last was taken.
+  write @0 (stream :Stream, timeNs :Int64, bytes :Data) -> stream;
+  dropped @1 (bytes :UInt64) -> stream;
+  # That much was lost here, because the log is bounded.
+
+  enum Stream {
+    stdout @0;
+    stderr @1;
+  }
+}
+
+interface JobService {
+
+  run @0 (request :RunRequest) -> (result :Result(Started));
+  # Starts a job. The answer comes when the job is decided and ordered; whether the command could be executed is seen at
+  # the control socket, or by `wait`.
+  # Errors: invalidArgument, notFound (a volume, the base), inUse (a volume, with the job), limitExceeded, quarantined, unsupported.
+
+  struct Started {
+    job @0 :Job;
+    terminal @1 :Descriptor; # with `terminal`
+    world @2 :Text;          # with `dryRun`: mounts, ids, limits, one per line
+  }
+
+  listJobs @1 (state :JobState, page :Page, scope :Scope, namePrefix :Text) -> (result :Result(List));
+  # Newest first. Ended jobs stay until removed, within bounds set by root.
+
+  struct List {
+    jobs @0 :List(Job);
+    next @1 :Text;       # for Page.after; empty: this was the last page
+    matching @2 :UInt64; # how many there are in all pages
+  }
+
+  getJob @2 (selector :JobSelector) -> (result :Result(Job));
+  # Errors: notFound, invalidArgument.
+
+  wait @3 (selector :JobSelector) -> (result :Result(Job));
+  # Answers when the job has ended. At most 64 waits per connection are open at one time (limitExceeded).
+  # Errors: notFound, also if the job is removed while waiting.
+
+  signal @4 (selector :JobSelector, signal :UInt32) -> (result :Result(Empty));
+  # 1 to 31. SIGKILL ends every process of the job at once, others go to its main process. To a job that has ended: notFound.
+
+  stop @5 (selector :JobSelector, graceNs :UInt64) -> (result :Result(Job));
+  # SIGTERM, then SIGKILL after the grace (0: ten seconds; at most one hour); answers when the job has ended. One that had
+  # ended already is no error.
+
+  remove @6 (selector :JobSelector) -> (result :Result(Empty));
+  # Forgets an ended job, its exit record and its log. Errors: notFound, inUse (it has not ended).
+
+  logs @7 (selector :JobSelector, sink :LogSink, follow :Bool, tailLines :UInt64) -> (result :Result(Empty));
+  # Sends the log to `sink`, from its start or (not 0) the last lines; `follow`: until the job ends. Answers when all is sent.
+
+  attach @8 (selector :JobSelector, control :Descriptor) -> (result :Result(Started));
+  # A detached job with a terminal: its master, and signals by `control`.
+
+  resizeTerminal @9 (selector :JobSelector, rows :UInt16, columns :UInt16) -> (result :Result(Empty));
+
+  prune @10 (scope :Scope) -> (result :Result(Pruned));
+  # `remove` for every ended job in scope.
+
+  struct Pruned {
+    jobs @0 :List(Text); # ids
+  }
+}
+
+# ---------------------------------------------------------------------------------------------------- the host
+
+interface HostService {
+
+  listBases @0 () -> (result :Result(Bases));
+  # The root file systems a job can have.
+
+  struct Bases {
+    bases @0 :List(Base);
+  }
+  struct Base {
+    name @0 :Text;
+    description @1 :Text;
+  }
+
+  doctor @1 () -> (result :Result(Report));
+  # What this host can hold, and whether store, records and kernel agree.
+
+  struct Report {
+    checks @0 :List(Check);
+    differences @1 :List(Text); # between store, records and kernel; empty: none
+  }
+  struct Check {
+    subject @0 :Text; # "backend btrfs"
+    ok @1 :Bool;
+    detail @2 :Text;  # what was found
+    lost @3 :Text;    # not ok: what does not work without it
+    remedy @4 :Text;  # not ok: how to get it
+  }
+}

@@ -1,0 +1,62 @@
+#include "shared/error.h"
+
+#include <array>
+
+namespace joblet {
+
+std::string_view error_code_name(ErrorCode code) {
+    static constexpr std::array<std::string_view, kErrorCodeCount> kNames = {
+        "OK",           "INVALID_ARGUMENT", "NOT_FOUND",     "CONFLICT",    "IN_USE",   "PERMISSION_DENIED", "LIMIT_EXCEEDED",
+        "OUT_OF_SPACE", "UNSUPPORTED",      "UNIMPLEMENTED", "UNAVAILABLE", "INTERNAL", "QUARANTINED"};
+    const auto index = static_cast<std::uint32_t>(code);
+    return index < kErrorCodeCount ? kNames[index] : kNames[static_cast<std::uint32_t>(ErrorCode::Internal)];
+}
+
+std::string_view step_phrase(Step step) {
+    static constexpr std::array<std::string_view, kStepCount> kPhrases = {
+        "do it",
+        "accept the request",
+        "read the records of the volumes",
+        "make the staging directory",
+        "make the image file",
+        "allocate the image file",
+        "make the file system in the image",
+        "check the usable size of the volume",
+        "write the record of the volume",
+        "commit the volume",
+        "move the volume to the trash",
+        "empty the trash",
+        "open the volume",
+        "attach the loop device",
+        "mount the volume",
+        "map the volume's owners to the job",
+        "mount a tmpfs",
+        "mount devpts",
+        "build the job's root",
+        "make the directory of the job",
+        "make the user namespaces of the job",
+        "make the cgroup of the job",
+        "clone the job's first process",
+        "enter the job's root",
+        "move the job's mounts into place",
+        "mount /proc",
+        "enter a cgroup namespace",
+        "bring the loopback device up",
+        "set the host name",
+        "check the job's root",
+        "accept stdin, stdout or stderr",
+        "put the descriptors into place",
+        "join the user namespace",
+        "set the user and group ids",
+        "change to the working directory",
+        "read the command and its environment",
+        "fork the job",
+        "drop the capabilities",
+        "install the system call filter",
+        "execute the command",
+    };
+    const auto index = static_cast<std::uint32_t>(step);
+    return index < kStepCount ? kPhrases[index] : kPhrases[0];
+}
+
+} // namespace joblet

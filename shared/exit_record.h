@@ -1,0 +1,53 @@
+// How a job ended, and what passes over a job's control socket (stage at one end, rnx or the broker at the other).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <expected>
+#include <span>
+
+#include "shared/error.h"
+
+namespace joblet {
+
+enum class ExitKind : std::uint32_t {
+    None = 0,        // not ended
+    Exited = 1,      // code
+    Signaled = 2,    // signal
+    SetupFailed = 3, // step, sys_errno: the job's world could not be made
+    ExecFailed = 4,  // sys_errno: the command could not be executed (ENOENT: not found)
+    Killed = 5,      // the stage itself was killed (cgroup.kill, out of memory): there was no record
+};
+
+// 48 bytes, written once, by pid 1 of the job, to the record file and to both sockets. Times: CLOCK_REALTIME, ns.
+struct ExitRecord {
+    std::uint32_t magic = 0; // kExitMagic; 0 in a record that is none
+    ExitKind kind = ExitKind::None;
+    std::int32_t code = 0;   // 0 … 255
+    std::int32_t signal = 0; // 1 … 64
+    Step step = Step::None;
+    std::int32_t sys_errno = 0;
+    std::int64_t started_ns = 0;
+    std::int64_t ended_ns = 0;
+    std::uint64_t zero = 0;
+};
+inline constexpr std::uint32_t kExitMagic = 0x4A584954; // "JXIT"
+
+// The status a shell would see: the code, 128 + signal, 125 for what is ours, 126 or 127 for exec. Killed: 137.
+int exit_status_of(const ExitRecord& record);
+
+// Pure; false for anything a stage does not write. Stages are confined jobs' pid 1: what they send is checked.
+bool is_valid(const ExitRecord& record);
+
+// Control socket, SOCK_SEQPACKET. Towards the stage: ControlRequest, no descriptors. From it: one ExitRecord.
+enum class ControlKind : std::uint32_t { Signal = 1 };
+struct ControlRequest {
+    ControlKind kind{};
+    std::uint32_t signal = 0; // 1 … 31, but SIGKILL and SIGSTOP work as for any process
+};
+std::expected<ControlRequest, int> decode_control(std::span<const std::byte> bytes);
+
+// How long a foreground job has after SIGHUP when its rnx is gone, before SIGKILL.
+inline constexpr int kHangupGraceSeconds = 10;
+
+} // namespace joblet

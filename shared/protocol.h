@@ -1,0 +1,326 @@
+// The boundary: what joblet-api may say to joblet-broker, and what the broker says back.
+//
+// One request is one datagram: a trivially copyable struct of fixed size, with an exact number of descriptors of an
+// exact kind. Whatever is not exactly that is fatal for the API process that sent it. Every value that decodes is
+// meaningful; there is nothing to sanitise later. kRequests is the one table of requests.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <expected>
+#include <span>
+#include <string_view>
+#include <type_traits>
+#include <variant>
+
+#include "shared/error.h"
+#include "shared/exit_record.h"
+#include "shared/id.h"
+#include "shared/name.h"
+#include "shared/stdio_kind.h"
+
+namespace joblet::protocol {
+
+inline constexpr std::uint32_t kVersion = 1;
+inline constexpr std::size_t kLabelsMax = 4096; // bytes of the label blob, stored unread by the broker
+inline constexpr std::size_t kJobVolumesMax = 16;
+inline constexpr std::uint64_t kVolumeSizeMin = std::uint64_t{1} << 20U; // 1 MiB
+inline constexpr std::uint64_t kVolumeSizeMax = std::uint64_t{1} << 50U; // 1 PiB
+inline constexpr std::uint64_t kVolumeInodesMax = std::uint64_t{1} << 32U;
+inline constexpr std::uint64_t kJobSpecMax = std::uint64_t{2} << 20U; // bytes of the sealed memfd
+
+// Connections are numbered by the broker, from a random epoch; 0 is none (housekeeping).
+using ConnectionNumber = std::uint64_t;
+
+enum class RequestType : std::uint32_t {
+    CreateVolume = 1,
+    DeleteVolume = 2,
+    StatVolume = 3,
+    ListVolumes = 4,
+    StartJob = 5,
+    SignalJob = 6,
+    ListJobs = 7,
+    ReleaseJob = 8,
+    CloseConnection = 9,
+};
+enum class VolumeType : std::uint32_t { Filesystem = 1, Memory = 2 };
+// What holds a volume. Auto is only ever asked for, never stored.
+enum class Backend : std::uint32_t { Auto = 0, Image = 1, Tmpfs = 2 };
+enum class VolumeStatus : std::uint32_t { Available = 1, InUse = 2, Trashed = 3, Quarantined = 4 };
+enum class Access : std::uint32_t { ReadWrite = 0, ReadOnly = 1 };
+// Whose power a request uses: the connection's own user, or (only for a uid in the list of admins) everybody's.
+enum class Authority : std::uint32_t { User = 0, Admin = 1 };
+
+std::string_view volume_type_name(VolumeType type);       // "filesystem", "memory"
+std::string_view backend_name(Backend backend);           // "auto", "image", "tmpfs"
+std::string_view volume_status_name(VolumeStatus status); // "available", "in_use", "trashed", "quarantined"
+
+// ---------------------------------------------------------------- requests
+
+struct RequestHeader {
+    std::uint32_t version = kVersion;
+    RequestType type{};
+    std::uint64_t sequence = 0; // of this API process: 1, 2, 3, …; anything else is a repeated or lost datagram
+    ConnectionNumber connection = 0;
+};
+
+struct CreateVolume {
+    static constexpr auto kType = RequestType::CreateVolume;
+    RequestHeader header;
+    NameText name;
+    std::uint64_t size_bytes = 0; // kVolumeSizeMin … kVolumeSizeMax
+    std::uint64_t inodes = 0;     // 0: the backend's default for this size
+    VolumeType type{};
+    Backend backend{}; // Auto or one that fits the type
+    std::uint32_t labels_size = 0;
+    std::uint32_t zero = 0;
+    std::array<std::uint8_t, kLabelsMax> labels{}; // beyond labels_size: zero
+};
+struct DeleteVolume {
+    static constexpr auto kType = RequestType::DeleteVolume;
+    RequestHeader header;
+    VolumeId id;
+    Authority authority{};
+    std::uint32_t zero = 0;
+};
+struct StatVolume {
+    static constexpr auto kType = RequestType::StatVolume;
+    RequestHeader header;
+    VolumeId id;
+};
+// Volumes in ascending order of id, beginning after `after` (none: from the start), at most kPageEntries.
+struct ListVolumes {
+    static constexpr auto kType = RequestType::ListVolumes;
+    RequestHeader header;
+    VolumeId after;
+};
+struct JobVolume {
+    VolumeId id;
+    TargetText target; // empty: only at /volumes/<name>
+    Access access{};
+    std::uint32_t zero = 0;
+};
+struct StartJob {
+    static constexpr auto kType = RequestType::StartJob;
+    RequestHeader header;
+    NameText base;      // a base named in broker.toml
+    NameText host_name; // empty: the first twelve digits of the job's id
+    std::uint32_t volume_count = 0;
+    std::uint32_t zero = 0;
+    std::array<JobVolume, kJobVolumesMax> volumes{}; // beyond volume_count: zero. No id and no target twice
+};
+struct SignalJob {
+    static constexpr auto kType = RequestType::SignalJob;
+    RequestHeader header;
+    JobId id;
+    std::uint32_t signal = 0; // 1 … 31; SIGKILL ends every process of the job at once
+    Authority authority{};
+};
+struct ListJobs {
+    static constexpr auto kType = RequestType::ListJobs;
+    RequestHeader header;
+    JobId after;
+};
+// Forget an ended job: its directory with exit record is removed.
+struct ReleaseJob {
+    static constexpr auto kType = RequestType::ReleaseJob;
+    RequestHeader header;
+    JobId id;
+    Authority authority{};
+    std::uint32_t zero = 0;
+};
+struct CloseConnection {
+    static constexpr auto kType = RequestType::CloseConnection;
+    RequestHeader header;
+};
+
+using Request =
+    std::variant<CreateVolume, DeleteVolume, StatVolume, ListVolumes, StartJob, SignalJob, ListJobs, ReleaseJob, CloseConnection>;
+
+// Who may send a request: a user whose connection is open (the header names it), or the API on its own account
+// (connection 0), which sees and touches nothing but what is listed or over. Either: both.
+enum class Asker : std::uint8_t { User, Housekeeping, Either };
+// In which state of the broker it is answered; in another one the answer is Unavailable.
+enum class Phase : std::uint8_t { Always, Serving };
+// The descriptor kinds are checked by the receiver before the request is looked at.
+enum class DescriptorKind : std::uint8_t { Stdio, ControlSocket, SealedMemory };
+
+inline constexpr std::size_t kRequestDescriptorsMax = 5;
+
+struct RequestRow {
+    RequestType type;
+    std::string_view name;
+    std::size_t size; // bytes, exact
+    Asker asker;
+    Phase phase;
+    std::uint8_t descriptor_count; // exact
+    std::array<DescriptorKind, kRequestDescriptorsMax> descriptors;
+};
+
+// Order of StartJob's descriptors.
+enum StartJobDescriptor : std::uint8_t { kStdin = 0, kStdout = 1, kStderr = 2, kControl = 3, kSpec = 4 };
+
+template <class R> constexpr RequestRow plain_row(std::string_view name, Asker asker, Phase phase) {
+    return {R::kType, name, sizeof(R), asker, phase, 0, {}};
+}
+inline constexpr std::array kRequests = {
+    plain_row<CreateVolume>("CreateVolume", Asker::User, Phase::Serving),
+    plain_row<DeleteVolume>("DeleteVolume", Asker::User, Phase::Serving),
+    plain_row<StatVolume>("StatVolume", Asker::Housekeeping, Phase::Serving),
+    plain_row<ListVolumes>("ListVolumes", Asker::Housekeeping, Phase::Serving),
+    RequestRow{
+        RequestType::StartJob,
+        "StartJob",
+        sizeof(StartJob),
+        Asker::User,
+        Phase::Serving,
+        5,
+        {DescriptorKind::Stdio, DescriptorKind::Stdio, DescriptorKind::Stdio, DescriptorKind::ControlSocket, DescriptorKind::SealedMemory}},
+    plain_row<SignalJob>("SignalJob", Asker::User, Phase::Serving),
+    plain_row<ListJobs>("ListJobs", Asker::Housekeeping, Phase::Serving),
+    plain_row<ReleaseJob>("ReleaseJob", Asker::Either, Phase::Serving),
+    plain_row<CloseConnection>("CloseConnection", Asker::User, Phase::Always),
+};
+static_assert(kRequests.size() == std::variant_size_v<Request>);
+
+inline constexpr std::size_t kRequestSizeMax = 8192; // receive buffer; every request fits
+static_assert([] {
+    for (const auto& row : kRequests) {
+        if (row.size > kRequestSizeMax) {
+            return false;
+        }
+    }
+    return true;
+}());
+
+enum class DecodeError : std::uint8_t {
+    Size, // shorter than a header, or not the size of its type
+    Version,
+    Type,
+    Descriptors, // not the exact number
+    Field,       // a value outside its meaning, or a byte that must be zero and is not
+};
+
+// Pure. `descriptor_count` is what came with the datagram; the kinds are looked at by check_descriptors.
+std::expected<Request, DecodeError> decode(std::span<const std::byte> bytes, std::size_t descriptor_count);
+
+const RequestRow& row_of(RequestType type); // precondition: a type that decoded
+const RequestHeader& header_of(const Request& request);
+
+// ---------------------------------------------------------------- what the broker says
+
+struct VolumeEntry {
+    VolumeId id;
+    NameText name;
+    std::uint64_t size_bytes = 0;
+    std::uint64_t inodes = 0;
+    std::int64_t created_ns = 0;   // CLOCK_REALTIME
+    std::int64_t last_used_ns = 0; // 0: never
+    JobId current_job;             // none if not attached (of several readers: one)
+    std::uint32_t owner_uid = 0;
+    VolumeType type{};
+    Backend backend{};
+    VolumeStatus status{};
+    std::uint32_t labels_size = 0;
+    std::uint32_t zero = 0;
+};
+
+enum class JobState : std::uint32_t { Starting = 1, Running = 2, Ended = 3 };
+
+struct JobEntry {
+    JobId id;
+    std::int64_t started_ns = 0; // CLOCK_REALTIME
+    ExitRecord exit;             // all zero unless ended
+    std::uint32_t owner_uid = 0;
+    JobState state{};
+    std::uint32_t volume_count = 0;
+    std::uint32_t zero = 0;
+    std::array<VolumeId, kJobVolumesMax> volumes{};
+};
+
+enum class MessageType : std::uint32_t {
+    Reply = 1,         // to a request, by sequence
+    Connection = 2,    // a client, with its socket
+    VolumeChanged = 3, // also for a volume that is new
+    VolumeGone = 4,
+    JobChanged = 5, // started, or ended
+};
+
+struct Reply {
+    static constexpr auto kType = MessageType::Reply;
+    MessageType type = kType;
+    RequestType request{};
+    std::uint64_t sequence = 0;
+    ErrorCode code = ErrorCode::Ok;
+    Step step = Step::None;
+    std::int32_t sys_errno = 0; // 0: no kernel call failed
+    std::uint32_t flags = 0;    // kReplyExisted
+    // LimitExceeded and OutOfSpace: the limit's value, what is used, what was asked (which limit: `which`, see LimitKind)
+    std::uint32_t which = 0;
+    std::uint32_t count = 0; // entries that follow in `volumes` or `jobs`
+    std::uint64_t limit = 0;
+    std::uint64_t used = 0;
+    std::uint64_t asked = 0;
+    VolumeId volume; // the subject: created, conflicting or in use
+    JobId job;       // started, or the one that holds the volume
+};
+inline constexpr std::uint32_t kReplyExisted = 1; // CreateVolume: the same volume was there already
+inline constexpr std::uint32_t kReplyMore = 2;    // a list goes on after the last entry
+
+enum class LimitKind : std::uint32_t { None = 0, VolumeSize = 1, VolumesPerUser = 2, BytesPerUser = 3, JobsPerUser = 4, Slots = 5 };
+
+inline constexpr std::size_t kPageEntries = 16;
+struct VolumePage { // reply to ListVolumes
+    Reply reply;
+    std::array<VolumeEntry, kPageEntries> volumes{};
+};
+struct VolumeDetail { // reply to StatVolume
+    Reply reply;
+    VolumeEntry volume;
+    std::array<std::uint8_t, kLabelsMax> labels{};
+};
+struct JobPage { // reply to ListJobs
+    Reply reply;
+    std::array<JobEntry, kPageEntries> jobs{};
+};
+// Every other request is answered by a bare Reply.
+
+struct Connection { // with one descriptor: the accepted socket
+    static constexpr auto kType = MessageType::Connection;
+    MessageType type = kType;
+    std::uint32_t uid = 0;
+    ConnectionNumber number = 0;
+    std::uint32_t gid = 0;
+    std::uint32_t pid = 0;
+    std::uint32_t admin = 0; // 1: may ask with Authority::Admin
+    std::uint32_t zero = 0;
+};
+struct VolumeChanged {
+    static constexpr auto kType = MessageType::VolumeChanged;
+    MessageType type = kType;
+    std::uint32_t zero = 0;
+    VolumeEntry volume;
+    std::array<std::uint8_t, kLabelsMax> labels{};
+};
+struct VolumeGone {
+    static constexpr auto kType = MessageType::VolumeGone;
+    MessageType type = kType;
+    std::uint32_t zero = 0;
+    VolumeId id;
+};
+struct JobChanged {
+    static constexpr auto kType = MessageType::JobChanged;
+    MessageType type = kType;
+    std::uint32_t zero = 0;
+    JobEntry job;
+};
+
+using Message = std::variant<Reply, VolumePage, VolumeDetail, JobPage, Connection, VolumeChanged, VolumeGone, JobChanged>;
+inline constexpr std::size_t kMessageSizeMax = 16384;
+static_assert(sizeof(JobPage) <= kMessageSizeMax && sizeof(VolumePage) <= kMessageSizeMax && sizeof(VolumeDetail) <= kMessageSizeMax);
+
+// Pure; the API's side. A broker that sends what does not decode is not ours: the API ends.
+std::expected<Message, DecodeError> decode_message(std::span<const std::byte> bytes, std::size_t descriptor_count);
+
+} // namespace joblet::protocol
