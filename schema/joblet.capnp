@@ -223,7 +223,7 @@ interface VolumeService {
     existed @1 :Bool;
   }
 
-  listVolumes @1 (filter :Filter, sort :Sort, descending :Bool, page :Page, scope :Scope) -> (result :Result(List));
+  listVolumes @1 (filter :Filter, sort :Sort, descending :Bool, page :Page, scope :Scope) -> (result :Result(Listing));
   # Volumes for which all of the filter holds. From memory; no disk is asked. An empty list is no error.
 
   struct Filter {
@@ -246,7 +246,7 @@ interface VolumeService {
     size @2;
     lastUsed @3;
   }
-  struct List {
+  struct Listing {
     volumes @0 :List(Volume);
     next @1 :Text;    # for Page.after; empty: this was the last page
     matching @2 :UInt64; # how many there are in all pages
@@ -367,7 +367,7 @@ struct RunRequest {
   # At least one; a command without '/' is looked for in the job's PATH. Together with environment and directory at most 2 MiB.
   environment @1 :List(Text);
   # NAME=VALUE, added to or replacing: PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/work
-  # HOSTNAME=<host name>. A name twice: the last counts.
+  # HOSTNAME=<host name>, the latter if `hostName` is given. A name twice: the last counts.
   workingDirectory @2 :Text;
   # Absolute; empty: /work.
   volumes @3 :List(JobVolume);
@@ -377,31 +377,28 @@ struct RunRequest {
   hostName @5 :Text;
   # Grammar of volume names; empty: the first twelve digits of the job's id.
 
-  stdin @6 :Descriptor;
-  stdout @7 :Descriptor;
-  stderr @8 :Descriptor;
-  # The job's own descriptors 0, 1 and 2: pipe, socket, regular file opened without O_PATH, terminal or null device. Null
-  # with `detached` or `terminal`; otherwise all three are needed.
-  control @9 :Descriptor;
-  # One end of a SOCK_SEQPACKET pair (AF_UNIX) whose other end the caller keeps: signals go in, one exit record comes out
-  # (shared/exit_record.h), and its hang-up means SIGHUP for the job. Needed unless `detached`.
+  control @6 :Descriptor;
+  # One end of a SOCK_SEQPACKET pair (AF_UNIX) whose other end the caller keeps. Before it is given away, the caller has sent a
+  # ControlHello with the job's stdin, stdout and stderr into the pair (pipe, socket, regular file opened without O_PATH,
+  # terminal or null device), which wait there for the job. Later signals go in, one exit record comes out, and a hang-up
+  # means SIGHUP for the job (shared/exit_record.h). Needed unless `detached`.
 
-  name @10 :Text;             # grammar of volume names, unique among the caller's jobs that are not removed; empty: none
-  detached @11 :Bool;         # output goes to the job's log
-  terminal @12 :Bool;         # a terminal of the job's own; its master comes back in Started.terminal
-  terminalRows @13 :UInt16;
-  terminalColumns @14 :UInt16;
-  user @15 :UInt32;           # inside the job, 0 … 65535; 0 has no power outside
-  group @16 :UInt32;          # likewise
-  timeoutNs @17 :UInt64;      # SIGTERM then, SIGKILL ten seconds later; 0: none
-  network @18 :Network;
-  readOnlyWork @19 :Bool;
-  workBytes @20 :UInt64;      # of /work; 0: 1 MiB
-  tmpBytes @21 :UInt64;       # of /tmp; 0: as configured
-  removeAfterwards @22 :Bool; # detached: forget the job when it ends
-  logMaxBytes @23 :UInt64;    # detached: the log keeps at most this; 0: as configured
-  dryRun @24 :Bool;           # decide and describe, start nothing: Started.world
-  limits @25 :ResourceLimits; # null: as configured
+  name @7 :Text;             # grammar of volume names, unique among the caller's jobs that are not removed; empty: none
+  detached @8 :Bool;         # output goes to the job's log
+  terminal @9 :Bool;         # a terminal of the job's own; its master comes back in Started.terminal
+  terminalRows @10 :UInt16;
+  terminalColumns @11 :UInt16;
+  user @12 :UInt32;           # inside the job, 0 … 65535; 0 has no power outside
+  group @13 :UInt32;          # likewise
+  timeoutNs @14 :UInt64;      # SIGTERM then, SIGKILL ten seconds later; 0: none
+  network @15 :Network;
+  readOnlyWork @16 :Bool;
+  workBytes @17 :UInt64;      # of /work; 0: 1 MiB
+  tmpBytes @18 :UInt64;       # of /tmp; 0: as configured
+  removeAfterwards @19 :Bool; # detached: forget the job when it ends
+  logMaxBytes @20 :UInt64;    # detached: the log keeps at most this; 0: as configured
+  dryRun @21 :Bool;           # decide and describe, start nothing: Started.world
+  limits @22 :ResourceLimits; # null: as configured
 
   enum Network {
     none @0; # loopback only
@@ -443,10 +440,10 @@ interface JobService {
     world @2 :Text;          # with `dryRun`: mounts, ids, limits, one per line
   }
 
-  listJobs @1 (state :JobState, page :Page, scope :Scope, namePrefix :Text) -> (result :Result(List));
+  listJobs @1 (state :JobState, page :Page, scope :Scope, namePrefix :Text) -> (result :Result(Listing));
   # Newest first. Ended jobs stay until removed, within bounds set by root.
 
-  struct List {
+  struct Listing {
     jobs @0 :List(Job);
     next @1 :Text;       # for Page.after; empty: this was the last page
     matching @2 :UInt64; # how many there are in all pages

@@ -39,7 +39,18 @@ int exit_status_of(const ExitRecord& record);
 // Pure; false for anything a stage does not write. Stages are confined jobs' pid 1: what they send is checked.
 bool is_valid(const ExitRecord& record);
 
-// Control socket, SOCK_SEQPACKET. Towards the stage: ControlRequest, no descriptors. From it: one ExitRecord.
+// Control socket, SOCK_SEQPACKET. Towards the stage: first one ControlHello with exactly three descriptors, stdin, stdout and
+// stderr, sent BEFORE the other end is given away (the stage does not wait for it); then any number of ControlRequest, without
+// descriptors. From the stage: one ExitRecord. So a job's stdio passes through neither the API nor the broker: a descriptor of
+// somebody's FUSE file can make whoever closes it wait for ever (FUSE_FLUSH), and only the stage, whom nobody waits for,
+// ever holds one.
+struct ControlHello {
+    std::uint32_t magic = 0; // kHelloMagic
+    std::uint32_t zero = 0;
+};
+inline constexpr std::uint32_t kHelloMagic = 0x4A48454C; // "JHEL"
+inline constexpr std::size_t kHelloDescriptors = 3;
+
 enum class ControlKind : std::uint32_t { Signal = 1 };
 struct ControlRequest {
     ControlKind kind{};

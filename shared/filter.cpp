@@ -58,6 +58,18 @@ Conditions conditions_of(const std::array<ArgumentRule, 4>& rules) {
     return out;
 }
 
+std::uint32_t default_action(OtherCalls others) {
+    switch (others) {
+    case OtherCalls::FailWithEPERM:
+        return SCMP_ACT_ERRNO(EPERM);
+    case OtherCalls::LeaveToAllowlist:
+        return SCMP_ACT_ALLOW;
+    case OtherCalls::KillProcess:
+        break;
+    }
+    return SCMP_ACT_KILL_PROCESS;
+}
+
 std::unexpected<std::string> refused_row(std::string_view name, int code) {
     return std::unexpected("the filter's row for " + std::string(name) + " is not accepted: " + std::strerror(-code));
 }
@@ -66,7 +78,7 @@ std::unexpected<std::string> refused_row(std::string_view name, int code) {
 
 std::expected<FilterProgram, std::string> compile_filter(std::span<const SyscallRule> allowed, std::span<const SyscallRefusal> refused,
                                                          OtherCalls others) {
-    const Context context(seccomp_init(others == OtherCalls::KillProcess ? SCMP_ACT_KILL_PROCESS : SCMP_ACT_ERRNO(EPERM)));
+    const Context context(seccomp_init(default_action(others)));
     if (!context) {
         return std::unexpected("no memory for the filter");
     }

@@ -51,7 +51,9 @@ struct SyscallRefusal {
     std::array<ArgumentRule, 4> arguments{};
 };
 
-enum class OtherCalls : std::uint8_t { KillProcess, FailWithEPERM };
+// LeaveToAllowlist: for a table of refusals alone, installed beside an allowlist. libseccomp cannot say "all but these values
+// of one argument" in one filter; of two, the kernel takes the stricter answer.
+enum class OtherCalls : std::uint8_t { KillProcess, FailWithEPERM, LeaveToAllowlist };
 
 // Compiled once, early; the program is plain memory (struct sock_filter), so installing it later needs no allocation and
 // no library.

@@ -18,7 +18,6 @@
 #include "shared/exit_record.h"
 #include "shared/id.h"
 #include "shared/name.h"
-#include "shared/stdio_kind.h"
 
 namespace joblet::protocol {
 
@@ -144,9 +143,10 @@ enum class Asker : std::uint8_t { User, Housekeeping, Either };
 // In which state of the broker it is answered; in another one the answer is Unavailable.
 enum class Phase : std::uint8_t { Always, Serving };
 // The descriptor kinds are checked by the receiver before the request is looked at.
-enum class DescriptorKind : std::uint8_t { Stdio, ControlSocket, SealedMemory };
+// Stdio is not among them: it waits in the control socket, see shared/exit_record.h.
+enum class DescriptorKind : std::uint8_t { ControlSocket, SealedMemory };
 
-inline constexpr std::size_t kRequestDescriptorsMax = 5;
+inline constexpr std::size_t kRequestDescriptorsMax = 2;
 
 struct RequestRow {
     RequestType type;
@@ -159,7 +159,7 @@ struct RequestRow {
 };
 
 // Order of StartJob's descriptors.
-enum StartJobDescriptor : std::uint8_t { kStdin = 0, kStdout = 1, kStderr = 2, kControl = 3, kSpec = 4 };
+enum StartJobDescriptor : std::uint8_t { kControl = 0, kSpec = 1 };
 
 template <class R> constexpr RequestRow plain_row(std::string_view name, Asker asker, Phase phase) {
     return {R::kType, name, sizeof(R), asker, phase, 0, {}};
@@ -169,14 +169,13 @@ inline constexpr std::array kRequests = {
     plain_row<DeleteVolume>("DeleteVolume", Asker::User, Phase::Serving),
     plain_row<StatVolume>("StatVolume", Asker::Housekeeping, Phase::Serving),
     plain_row<ListVolumes>("ListVolumes", Asker::Housekeeping, Phase::Serving),
-    RequestRow{
-        RequestType::StartJob,
-        "StartJob",
-        sizeof(StartJob),
-        Asker::User,
-        Phase::Serving,
-        5,
-        {DescriptorKind::Stdio, DescriptorKind::Stdio, DescriptorKind::Stdio, DescriptorKind::ControlSocket, DescriptorKind::SealedMemory}},
+    RequestRow{RequestType::StartJob,
+               "StartJob",
+               sizeof(StartJob),
+               Asker::User,
+               Phase::Serving,
+               2,
+               {DescriptorKind::ControlSocket, DescriptorKind::SealedMemory}},
     plain_row<SignalJob>("SignalJob", Asker::User, Phase::Serving),
     plain_row<ListJobs>("ListJobs", Asker::Housekeeping, Phase::Serving),
     plain_row<ReleaseJob>("ReleaseJob", Asker::Either, Phase::Serving),

@@ -13,6 +13,9 @@ CapabilityMask capability_mask(std::initializer_list<int> capabilities);
 
 // Permitted and effective become `keep`, inheritable and ambient empty. Lowering only. Async-signal-safe.
 Result<void> set_capabilities(CapabilityMask keep);
+// The same for what is to be executed: inheritable and ambient are `keep` too, so that execve(2) with no_new_privs leaves
+// all of them as they are. Needs `keep` in the bounding set. Async-signal-safe.
+Result<void> set_capabilities_across_exec(CapabilityMask keep);
 // Everything not in `keep` leaves the bounding set (needs SETPCAP). Async-signal-safe.
 Result<void> drop_bounding(CapabilityMask keep);
 // Both, and no_new_privs, and not dumpable: the last thing but the filter that a daemon does when it starts.

@@ -45,23 +45,21 @@ struct Launch {
     std::array<MountPoint, protocol::kJobVolumesMax> volumes{};
 };
 // Descriptors of Launch, then one detached mount for each volume.
+// Stdio is not among them: it waits in the control socket as a ControlHello, see shared/exit_record.h.
 enum LaunchDescriptor : std::uint8_t {
     kLaunchTemplate = 0,
     kLaunchUserNamespace = 1, // J
     kLaunchCgroup = 2,        // O_PATH directory
-    kLaunchStdin = 3,
-    kLaunchStdout = 4,
-    kLaunchStderr = 5,
-    kLaunchExitRecord = 6,
-    kLaunchSpec = 7,    // sealed memfd, see shared/job_spec.h
-    kLaunchControl = 8, // rnx's socket; a system job has one nobody writes to
-    kLaunchStatus = 9,  // the broker's socket: StageReport out, ControlRequest in
-    kLaunchVolumesMount = 10,
-    kLaunchWorkMount = 11,
-    kLaunchTmpMount = 12,
-    kLaunchShmMount = 13,
-    kLaunchPtsMount = 14,
-    kLaunchFixed = 15,
+    kLaunchExitRecord = 3,
+    kLaunchSpec = 4,    // sealed memfd, see shared/job_spec.h
+    kLaunchControl = 5, // rnx's socket; a system job has one nobody writes to after the hello
+    kLaunchStatus = 6,  // the broker's socket: StageReport out, ControlRequest in
+    kLaunchVolumesMount = 7,
+    kLaunchWorkMount = 8,
+    kLaunchTmpMount = 9,
+    kLaunchShmMount = 10,
+    kLaunchPtsMount = 11,
+    kLaunchFixed = 12,
 };
 
 using Order = std::variant<MakeSlot, Launch>;

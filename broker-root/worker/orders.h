@@ -179,8 +179,8 @@ enum PreparedDescriptor : std::uint8_t {
     kPreparedFixed = 7,
 };
 
-// After the job's end: removes /run/joblet/jobs/<id> and closes the descriptors that come with it (up to 4: the mount
-// namespace among them), which unmounts its volumes; answers when loop devices and mounts are gone.
+// After the job's end: removes /run/joblet/jobs/<id> and closes the descriptors that come with it (any
+// number; the mount namespace among them), which unmounts its volumes; answers when loop devices and mounts are gone.
 struct FinishJob {
     static constexpr auto kType = OrderType::FinishJob;
     OrderHeader header;

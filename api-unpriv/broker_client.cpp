@@ -1,0 +1,151 @@
+#include "api-unpriv/broker_client.h"
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include <kj/debug.h>
+
+#include "shared/log.h"
+
+namespace joblet::api {
+
+namespace {
+
+// After so many datagrams in one go others get a turn of the event loop.
+constexpr int kDatagramsPerTurn = 64;
+
+protocol::Message refusal(protocol::RequestType type) {
+    protocol::Reply reply;
+    reply.request = type;
+    reply.code = ErrorCode::Unavailable;
+    return reply;
+}
+
+template <class... Handlers> struct Overloaded : Handlers... {
+    using Handlers::operator()...;
+};
+
+} // namespace
+
+BrokerClient::BrokerClient(kj::UnixEventPort& port, int socket, BrokerListener& listener)
+    : socket_(socket), listener_(listener), observer_(port, socket, kj::UnixEventPort::FdObserver::OBSERVE_READ_WRITE), tasks_(*this) {}
+
+kj::Promise<void> BrokerClient::run() {
+    // From the loop, never recursively: a broker that talks a lot must not deepen the stack
+    return kj::evalLater([this]() { return read_some(); });
+}
+
+kj::Promise<void> BrokerClient::read_some() {
+    for (int i = 0; i < kDatagramsPerTurn; ++i) {
+        auto received = receive_datagram(socket_, buffer_, Wait::No);
+        if (!received) {
+            switch (received.error()) {
+            case ReceiveError::WouldBlock:
+                return observer_.whenBecomesReadable().then([this]() { return read_some(); });
+            case ReceiveError::Closed:
+                return kj::READY_NOW;
+            case ReceiveError::Truncated:
+            case ReceiveError::Failed:
+                break;
+            }
+            KJ_FAIL_REQUIRE("cannot receive from the broker", strerror(errno));
+        }
+        auto message = protocol::decode_message(std::span(buffer_).first(received->size), received->descriptors.size());
+        KJ_REQUIRE(message.has_value(), "the broker sent a message that does not decode", static_cast<int>(message.error()));
+        dispatch(std::move(*message), std::move(received->descriptors));
+    }
+    return run();
+}
+
+void BrokerClient::dispatch(protocol::Message message, std::vector<Fd> descriptors) {
+    std::visit(Overloaded{
+                   [&](const protocol::Connection& news) { listener_.on_connection(news, std::move(descriptors.at(0))); },
+                   [&](const protocol::VolumeChanged& news) { listener_.on_volume_changed(news); },
+                   [&](const protocol::VolumeGone& news) { listener_.on_volume_gone(news.id); },
+                   [&](const protocol::JobChanged& news) { listener_.on_job_changed(news.job); },
+                   [&](const auto& /*a reply*/) {
+                       const auto& reply = reply_of(message);
+                       settle(reply.sequence, reply.request, message);
+                   },
+               },
+               message);
+}
+
+void BrokerClient::settle(std::uint64_t sequence, protocol::RequestType type, protocol::Message message) {
+    const auto waiting = pending_.find(sequence);
+    KJ_REQUIRE(waiting != pending_.end() && waiting->second.type == type, "the broker sent a reply that nobody asked for", sequence);
+    waiting->second.fulfiller->fulfill(std::move(message));
+    pending_.erase(waiting);
+}
+
+kj::Promise<protocol::Message> BrokerClient::enqueue(Outgoing outgoing) {
+    if (outgoing_.size() >= kOutgoingMax || pending_.size() >= kPendingMax) {
+        return refusal(outgoing.type);
+    }
+    auto paf = kj::newPromiseAndFulfiller<protocol::Message>();
+    outgoing.fulfiller = kj::mv(paf.fulfiller);
+    outgoing_.push_back(std::move(outgoing));
+    if (!window_full_) {
+        send_waiting();
+    }
+    return kj::mv(paf.promise);
+}
+
+BrokerClient::Sent BrokerClient::send(Outgoing& outgoing) {
+    std::memcpy(outgoing.bytes.data() + offsetof(protocol::RequestHeader, sequence), &next_sequence_, sizeof next_sequence_);
+    std::array<int, protocol::kRequestDescriptorsMax> descriptors{};
+    for (std::size_t i = 0; i < outgoing.descriptors.size(); ++i) {
+        descriptors.at(i) = outgoing.descriptors[i].get();
+    }
+    if (send_datagram(socket_, outgoing.bytes, std::span(descriptors).first(outgoing.descriptors.size()), Wait::No)) {
+        return Sent::Yes;
+    }
+    return errno == EAGAIN || errno == EWOULDBLOCK ? Sent::Full : Sent::Refused;
+}
+
+// A number is used up only by a datagram that went out: a gap would be fatal at the other end.
+void BrokerClient::send_waiting() {
+    while (!outgoing_.empty()) {
+        Outgoing& first = outgoing_.front();
+        switch (send(first)) {
+        case Sent::Full:
+            window_full_ = true;
+            tasks_.add(observer_.whenBecomesWritable().then([this]() {
+                window_full_ = false;
+                send_waiting();
+            }));
+            return;
+        case Sent::Yes:
+            pending_.emplace(next_sequence_, Pending{first.type, kj::mv(first.fulfiller)});
+            ++next_sequence_;
+            break;
+        case Sent::Refused: // no memory, or too many descriptors under way: this one's misfortune. A broker that is gone is
+                            // noticed by reading
+            log::warning(std::string("a request could not be sent to the broker: ") + std::strerror(errno));
+            first.fulfiller->fulfill(refusal(first.type));
+            break;
+        }
+        outgoing_.pop_front();
+    }
+}
+
+void BrokerClient::taskFailed(kj::Exception&& exception) {
+    log::error(std::string("waiting for the broker failed: ") + exception.getDescription().cStr());
+}
+
+const protocol::Reply& reply_of(const protocol::Message& message) {
+    return std::visit(Overloaded{
+                          [](const protocol::Reply& reply) -> const protocol::Reply& { return reply; },
+                          [](const protocol::VolumePage& page) -> const protocol::Reply& { return page.reply; },
+                          [](const protocol::VolumeDetail& detail) -> const protocol::Reply& { return detail.reply; },
+                          [](const protocol::JobPage& page) -> const protocol::Reply& { return page.reply; },
+                          [](const auto& /*news*/) -> const protocol::Reply& {
+                              static const protocol::Reply kNone{.code = ErrorCode::Internal};
+                              return kNone;
+                          },
+                      },
+                      message);
+}
+
+} // namespace joblet::api

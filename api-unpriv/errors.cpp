@@ -1,0 +1,213 @@
+#include "api-unpriv/errors.h"
+
+#include <array>
+#include <cstring>
+
+#include <fmt/format.h>
+
+#include "shared/size.h"
+
+namespace joblet::api {
+
+namespace {
+
+using protocol::LimitKind;
+using protocol::Reply;
+
+struct LimitRow {
+    LimitKind kind;
+    std::string_view key;  // in broker.toml
+    std::string_view what; // follows "the limit of"
+    bool is_size;
+};
+constexpr std::array kLimits = {
+    LimitRow{LimitKind::VolumeSize, "limits.largest_volume", "the size of one volume", true},
+    LimitRow{LimitKind::VolumesPerUser, "limits.volumes", "volumes per user", false},
+    LimitRow{LimitKind::BytesPerUser, "limits.total_size", "the total size of a user's volumes", true},
+    LimitRow{LimitKind::JobsPerUser, "limits.running_jobs", "running jobs per user", false},
+    LimitRow{LimitKind::Slots, "slots.count", "jobs alive on this host", false},
+};
+
+std::string amount(std::uint64_t value, bool is_size) {
+    return is_size ? format_size(value) : std::to_string(value);
+}
+
+void add_amounts(Refusal& refusal, const Reply& reply) {
+    refusal.fields.emplace_back("limit", std::to_string(reply.limit));
+    refusal.fields.emplace_back("used", std::to_string(reply.used));
+    refusal.fields.emplace_back("asked", std::to_string(reply.asked));
+}
+
+Refusal limit_exceeded(const Reply& reply, const Subject& subject) {
+    Refusal refusal{{ErrorCode::LimitExceeded, {}, "ask for less, remove what is not needed, or ask this host's administrator"}, {}};
+    for (const auto& row : kLimits) {
+        if (static_cast<std::uint32_t>(row.kind) == reply.which) {
+            refusal.error.message = fmt::format("cannot {}: {} is limited to {}; {} used, {} asked for", subject.doing, row.what,
+                                                amount(reply.limit, row.is_size), amount(reply.used, row.is_size),
+                                                amount(reply.asked, row.is_size));
+            refusal.fields.emplace_back("limit_name", row.key);
+            add_amounts(refusal, reply);
+            return refusal;
+        }
+    }
+    refusal.error.message = fmt::format("cannot {}: a limit of this host is reached: {}; {} used, {} asked for", subject.doing, reply.limit,
+                                        reply.used, reply.asked);
+    add_amounts(refusal, reply);
+    return refusal;
+}
+
+Refusal out_of_space(const Reply& reply, const Subject& subject) {
+    Refusal refusal{{ErrorCode::OutOfSpace, fmt::format("cannot {}: the store has no room for it", subject.doing),
+                     "remove volumes that are not needed, or ask this host's administrator for more room"},
+                    {}};
+    if (reply.asked != 0) {
+        refusal.error.message +=
+            fmt::format("; {} asked for, {} of {} used", format_size(reply.asked), format_size(reply.used), format_size(reply.limit));
+        add_amounts(refusal, reply);
+    }
+    return refusal;
+}
+
+std::string volume_called(const Reply& reply, const Subject& subject) {
+    if (!subject.volume_name.empty()) {
+        return fmt::format("volume \"{}\"", subject.volume_name);
+    }
+    return reply.volume.is_none() ? std::string("the volume") : fmt::format("volume {}", to_string(reply.volume));
+}
+
+Refusal in_use(const Reply& reply, const Subject& subject) {
+    Refusal refusal{{ErrorCode::InUse, {}, {}}, {}};
+    if (subject.about_job && reply.volume.is_none()) {
+        refusal.error.message = fmt::format("cannot {}: the job has not ended", subject.doing);
+        refusal.error.hint = "stop it first";
+    } else if (reply.job.is_none()) {
+        refusal.error.message = fmt::format("cannot {}: {} is in use", subject.doing, volume_called(reply, subject));
+        refusal.error.hint = "try again when what uses it is done";
+    } else {
+        refusal.error.message =
+            fmt::format("cannot {}: {} is in use by job {}", subject.doing, volume_called(reply, subject), to_string(reply.job));
+        refusal.error.hint = "wait for the job to end, or stop it";
+        refusal.fields.emplace_back("job", to_string(reply.job));
+    }
+    return refusal;
+}
+
+Refusal not_found(const Subject& subject) {
+    return subject.about_job ? no_such_job(subject.asked) : no_such_volume(subject.asked);
+}
+
+Refusal failed(const Reply& reply, const Subject& subject) {
+    Refusal refusal{{reply.code, fmt::format("cannot {}: could not {}", subject.doing, step_phrase(reply.step)), {}}, {}};
+    if (reply.sys_errno != 0) {
+        const char* text = ::strerrordesc_np(reply.sys_errno);
+        refusal.error.message += fmt::format(": {}", text != nullptr ? text : "unknown error");
+        refusal.fields.emplace_back("errno", errno_name(reply.sys_errno));
+    }
+    refusal.fields.emplace_back("step", step_phrase(reply.step));
+    return refusal;
+}
+
+} // namespace
+
+std::string printable(std::string_view text) {
+    constexpr std::size_t kShown = 80;
+    std::string out;
+    for (const char c : text.substr(0, kShown)) {
+        out += c >= ' ' && c <= '~' ? c : '?';
+    }
+    return text.size() > kShown ? out + "..." : out;
+}
+
+Refusal invalid(std::string_view field, std::string message, std::string hint) {
+    return {{ErrorCode::InvalidArgument, std::move(message), std::move(hint)}, {{"field", std::string(field)}}};
+}
+
+Refusal no_such_volume(std::string_view asked) {
+    return {{ErrorCode::NotFound, fmt::format("there is no volume \"{}\"", printable(asked)), "list the volumes to see their names"}, {}};
+}
+
+Refusal no_such_job(std::string_view asked) {
+    return {{ErrorCode::NotFound, fmt::format("there is no job \"{}\"", printable(asked)), "list the jobs to see their ids"}, {}};
+}
+
+Refusal not_an_admin() {
+    return {{ErrorCode::PermissionDenied, "only root and the admins of this host may see or manage what belongs to other users",
+             "admins are listed in broker.toml"},
+            {}};
+}
+
+Refusal unimplemented(std::string_view what) {
+    return {{ErrorCode::Unimplemented, fmt::format("{} is not available in this version", what), {}}, {}};
+}
+
+Refusal unavailable() {
+    return {{ErrorCode::Unavailable, "the storage service is busy or restarting", "try again in a moment"}, {}};
+}
+
+Refusal too_many(std::string_view key, std::uint64_t limit, std::string_view of_what) {
+    return {{ErrorCode::LimitExceeded, fmt::format("there are more than {} {} at once", limit, of_what),
+             "wait for some of them to finish before asking for more"},
+            {{"limit_name", std::string(key)}, {"limit", std::to_string(limit)}}};
+}
+
+Refusal refusal_from(const Reply& reply, const Subject& subject) {
+    Refusal refusal;
+    switch (reply.code) {
+    case ErrorCode::LimitExceeded:
+        refusal = limit_exceeded(reply, subject);
+        break;
+    case ErrorCode::OutOfSpace:
+        refusal = out_of_space(reply, subject);
+        break;
+    case ErrorCode::InUse:
+        refusal = in_use(reply, subject);
+        break;
+    case ErrorCode::NotFound:
+        refusal = not_found(subject);
+        break;
+    case ErrorCode::Unavailable:
+        refusal = unavailable();
+        break;
+    case ErrorCode::Quarantined:
+        refusal = {{ErrorCode::Quarantined,
+                    fmt::format("cannot {}: the state of {} is unknown after a failure", subject.doing, volume_called(reply, subject)),
+                    "this host's administrator must look at it; the log of the service says what happened"},
+                   {}};
+        break;
+    case ErrorCode::PermissionDenied:
+        refusal = {{ErrorCode::PermissionDenied, fmt::format("cannot {}: it is not permitted", subject.doing), {}}, {}};
+        break;
+    case ErrorCode::Conflict:
+        refusal = {{ErrorCode::Conflict, fmt::format("cannot {}: {} exists and is different", subject.doing, volume_called(reply, subject)),
+                    "choose another name, or ask for exactly what is there"},
+                   {}};
+        break;
+    case ErrorCode::Unimplemented:
+        refusal = {{ErrorCode::Unimplemented, fmt::format("cannot {}: it is not available in this version", subject.doing), {}}, {}};
+        break;
+    case ErrorCode::Unsupported:
+        refusal = failed(reply, subject);
+        refusal.error.hint = "this host cannot hold what was asked for";
+        break;
+    case ErrorCode::InvalidArgument:
+        refusal = failed(reply, subject);
+        break;
+    case ErrorCode::Internal:
+    case ErrorCode::Ok:
+        refusal = failed(reply, subject);
+        refusal.error.code = ErrorCode::Internal;
+        refusal.error.hint = "the log of the service has more; this host's administrator can read it";
+        break;
+    }
+    if (!reply.volume.is_none() && reply.code != ErrorCode::NotFound) {
+        refusal.fields.emplace_back("volume", to_string(reply.volume));
+    }
+    return refusal;
+}
+
+std::string errno_name(int error) {
+    const char* name = ::strerrorname_np(error);
+    return name != nullptr ? std::string(name) : std::to_string(error);
+}
+
+} // namespace joblet::api

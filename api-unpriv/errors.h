@@ -1,0 +1,50 @@
+// Refusals as users read them: a code, one sentence, what to do about it, and the same facts for programs.
+#pragma once
+
+#include <expected>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "shared/error.h"
+#include "shared/protocol.h"
+
+namespace joblet::api {
+
+// Names of fields and their meaning: schema/joblet.capnp, struct Error.
+struct Refusal {
+    Error error;
+    std::vector<std::pair<std::string, std::string>> fields;
+};
+template <class T> using Outcome = std::expected<T, Refusal>;
+
+// The request itself is wrong. `field` is its name in the schema.
+Refusal invalid(std::string_view field, std::string message, std::string hint = {});
+// Also for what belongs to somebody else: the two must not be told apart.
+Refusal no_such_volume(std::string_view asked);
+Refusal no_such_job(std::string_view asked);
+Refusal not_an_admin();
+// `what` begins the sentence: "attaching a volume to a running job".
+Refusal unimplemented(std::string_view what);
+Refusal unavailable();
+// A bound of this daemon's own, by its key in api.toml.
+Refusal too_many(std::string_view key, std::uint64_t limit, std::string_view of_what);
+
+// What a request was about, for the sentence that refuses it.
+struct Subject {
+    std::string doing;       // "create volume \"data\""
+    std::string volume_name; // of the volume the broker names in its reply, if known
+    std::string asked;       // what to call a thing that was not found
+    bool about_job = false;  // a thing that was not found is a job
+};
+// Precondition: reply.code is not Ok.
+Refusal refusal_from(const protocol::Reply& reply, const Subject& subject);
+
+// What a user sent, fit for a sentence on a terminal: at most 80 characters of printable ASCII.
+std::string printable(std::string_view text);
+
+// "ENOSPC"; the number where it has no name.
+std::string errno_name(int error);
+
+} // namespace joblet::api

@@ -1,0 +1,85 @@
+// What users do with jobs: checks what they ask for, asks the broker, remembers how jobs ended.
+#pragma once
+
+#include <string>
+#include <set>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include <kj/async.h>
+#include <kj/timer.h>
+
+#include "api-unpriv/broker_client.h"
+#include "api-unpriv/caller.h"
+#include "api-unpriv/config.h"
+#include "api-unpriv/jobs/job.h"
+#include "api-unpriv/jobs/table.h"
+#include "api-unpriv/store/writer.h"
+#include "api-unpriv/volumes/manager.h"
+#include "shared/fd.h"
+
+namespace joblet::api {
+
+// A foreground job, held by its control socket.
+struct NewJob {
+    std::vector<std::string> command;
+    std::vector<std::string> environment; // NAME=VALUE, added to the default one
+    std::string working_directory;        // empty: /work
+    std::vector<WantedVolume> volumes;
+    std::string base;      // empty: minimal
+    std::string host_name; // empty: made of the job's id
+    std::string name;      // empty: none
+    Fd control;            // in which the job's stdio waits
+};
+
+class JobManager final : private kj::TaskSet::ErrorHandler {
+  public:
+    JobManager(BrokerClient& broker, StoreWriter& store, VolumeManager& volumes, kj::Timer& timer, const ApiConfig& config);
+
+    // The answer comes when the broker has ordered the start. A job is recorded even if its user is gone by then.
+    kj::Promise<Outcome<Job>> run(const Caller& caller, NewJob wanted);
+    [[nodiscard]] Outcome<const Job*> get(const Caller& caller, std::string_view selector, Scope scope) const;
+    // Pointers are valid until the next turn of the event loop.
+    [[nodiscard]] Outcome<JobPage> list(const Caller& caller, JobQuery query) const;
+    // Resolves when it has ended; NotFound if it is removed meanwhile.
+    kj::Promise<Outcome<Job>> wait(const Caller& caller, std::string_view selector, Scope scope);
+    kj::Promise<Outcome<void>> signal(const Caller& caller, std::string_view selector, Scope scope, std::uint32_t signal);
+    // SIGTERM, and SIGKILL after the grace.
+    kj::Promise<Outcome<Job>> stop(const Caller& caller, std::string_view selector, Scope scope, kj::Duration grace);
+    kj::Promise<Outcome<void>> remove(const Caller& caller, std::string_view selector, Scope scope);
+    // Removes what has ended; the ids of what was.
+    kj::Promise<Outcome<std::vector<JobId>>> prune(const Caller& caller, Scope scope);
+
+    // What the broker said.
+    void changed(const protocol::JobEntry& entry);
+
+    // At start: every job the broker has, over what was remembered.
+    kj::Promise<void> load(std::vector<Job> remembered);
+
+  private:
+    class Waiter;
+
+    void taskFailed(kj::Exception&& exception) override;
+    kj::Promise<void> load_page(JobId after);
+    kj::Promise<Outcome<void>> release(const Caller& caller, JobId id, std::uint32_t owner, std::string asked);
+    kj::Promise<Outcome<void>> send_signal(const Caller& caller, const Job& job, std::uint32_t signal, std::string asked);
+    kj::Promise<Outcome<Job>> ended(JobId id, std::string asked);
+    const Job& record(Job job);
+    void forget(const JobId& id);
+    void trim(std::uint32_t owner);
+
+    BrokerClient& broker_;
+    StoreWriter& store_;
+    VolumeManager& volumes_;
+    kj::Timer& timer_;
+    const ApiConfig& config_;
+    JobTable table_;
+    std::unordered_map<JobId, std::vector<Waiter*>> waiters_;
+    std::set<std::pair<std::uint32_t, std::string>> names_being_started_;
+    bool loading_ = false;
+    std::unordered_set<JobId> known_to_broker_; // while loading, and empty afterwards
+    kj::TaskSet tasks_; // last: its tasks use the rest
+};
+
+} // namespace joblet::api

@@ -1,0 +1,186 @@
+#include "api-unpriv/rpc/answer.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include <fmt/format.h>
+
+namespace joblet::api {
+
+namespace {
+
+constexpr std::uint32_t kPageDefault = 100; // as the schema says
+constexpr std::uint32_t kPageMax = 1000;
+
+rpc::VolumeType type_of(protocol::VolumeType type) {
+    return type == protocol::VolumeType::Memory ? rpc::VolumeType::MEMORY : rpc::VolumeType::FILESYSTEM;
+}
+rpc::Backend backend_of(protocol::Backend backend) {
+    switch (backend) {
+    case protocol::Backend::Image:
+        return rpc::Backend::IMAGE;
+    case protocol::Backend::Tmpfs:
+        return rpc::Backend::TMPFS;
+    case protocol::Backend::Auto:
+        break;
+    }
+    return rpc::Backend::AUTO;
+}
+rpc::VolumeStatus status_of(protocol::VolumeStatus status) {
+    switch (status) {
+    case protocol::VolumeStatus::Available:
+        return rpc::VolumeStatus::AVAILABLE;
+    case protocol::VolumeStatus::InUse:
+        return rpc::VolumeStatus::IN_USE;
+    case protocol::VolumeStatus::Trashed:
+        return rpc::VolumeStatus::TRASHED;
+    case protocol::VolumeStatus::Quarantined:
+        break;
+    }
+    return rpc::VolumeStatus::QUARANTINED;
+}
+rpc::JobState state_of(protocol::JobState state) {
+    switch (state) {
+    case protocol::JobState::Starting:
+        return rpc::JobState::STARTING;
+    case protocol::JobState::Running:
+        return rpc::JobState::RUNNING;
+    case protocol::JobState::Ended:
+        break;
+    }
+    return rpc::JobState::ENDED;
+}
+
+std::string signal_name(int signal) {
+    const char* name = ::sigabbrev_np(signal);
+    return name != nullptr ? fmt::format("SIG{}", name) : fmt::format("signal {}", signal);
+}
+std::string error_text(int error) {
+    const char* description = ::strerrordesc_np(error);
+    return description != nullptr ? std::string(description) : fmt::format("error {}", error);
+}
+
+std::string reason_of(const ExitRecord& record) {
+    switch (record.kind) {
+    case ExitKind::Exited:
+        return fmt::format("exited with code {}", record.code);
+    case ExitKind::Signaled:
+        return fmt::format("killed by {}", signal_name(record.signal));
+    case ExitKind::SetupFailed:
+        return fmt::format("could not {}: {}", step_phrase(record.step), error_text(record.sys_errno));
+    case ExitKind::ExecFailed:
+        return fmt::format("could not execute the command: {}", error_text(record.sys_errno));
+    case ExitKind::Killed:
+        return record.ended_ns == 0 ? "its end was not seen, the host or the service went down" : "killed with all its processes";
+    case ExitKind::None:
+        break;
+    }
+    return "has not ended";
+}
+
+} // namespace
+
+void fill(rpc::Error::Builder out, const Refusal& refusal) {
+    // The numbers are the same in both lists
+    out.setCode(static_cast<rpc::ErrorCode>(refusal.error.code));
+    out.setMessage(text(refusal.error.message));
+    out.setHint(text(refusal.error.hint));
+    auto fields = out.initFields(static_cast<unsigned>(refusal.fields.size()));
+    for (unsigned i = 0; i < fields.size(); ++i) {
+        fields[i].setName(text(refusal.fields[i].first));
+        fields[i].setValue(text(refusal.fields[i].second));
+    }
+}
+static_assert(static_cast<std::uint32_t>(ErrorCode::InvalidArgument) == static_cast<std::uint32_t>(rpc::ErrorCode::INVALID_ARGUMENT));
+static_assert(static_cast<std::uint32_t>(ErrorCode::PermissionDenied) == static_cast<std::uint32_t>(rpc::ErrorCode::PERMISSION_DENIED));
+static_assert(static_cast<std::uint32_t>(ErrorCode::Unimplemented) == static_cast<std::uint32_t>(rpc::ErrorCode::UNIMPLEMENTED));
+static_assert(static_cast<std::uint32_t>(ErrorCode::Quarantined) == static_cast<std::uint32_t>(rpc::ErrorCode::QUARANTINED));
+
+void fill(rpc::Volume::Builder out, const Volume& volume) {
+    const auto& entry = volume.entry;
+    out.setId(text(to_string(entry.id)));
+    out.setName(text(entry.name.string()));
+    out.setOwner(entry.owner_uid);
+    out.setType(type_of(entry.type));
+    out.setBackend(backend_of(entry.backend));
+    out.setStatus(status_of(entry.status));
+    out.setSizeBytes(entry.size_bytes);
+    out.setInodes(entry.inodes);
+    out.setCreatedNs(entry.created_ns);
+    out.setLastUsedNs(entry.last_used_ns);
+    if (!entry.current_job.is_none()) {
+        out.setCurrentJob(text(to_string(entry.current_job)));
+    }
+    out.setEnforcement("kernel");
+    auto labels = out.initLabels(static_cast<unsigned>(volume.labels.size()));
+    for (unsigned i = 0; i < labels.size(); ++i) {
+        labels[i].setKey(text(volume.labels[i].first));
+        labels[i].setValue(text(volume.labels[i].second));
+    }
+}
+
+void fill(rpc::Exit::Builder out, const ExitRecord& record) {
+    // The numbers are the same in both lists
+    out.setKind(static_cast<rpc::Exit::Kind>(record.kind));
+    out.setCode(static_cast<std::uint8_t>(record.code));
+    out.setSignal(static_cast<std::uint8_t>(record.signal));
+    out.setStatus(static_cast<std::uint8_t>(exit_status_of(record)));
+    out.setReason(text(reason_of(record)));
+    out.setEndedNs(record.ended_ns);
+}
+static_assert(static_cast<std::uint32_t>(ExitKind::Killed) == static_cast<std::uint32_t>(rpc::Exit::Kind::KILLED));
+
+void fill(rpc::Job::Builder out, const Job& job) {
+    out.setId(text(to_string(job.id)));
+    out.setName(text(job.name));
+    out.setOwner(job.owner_uid);
+    out.setState(state_of(job.state));
+    out.setStartedNs(job.started_ns);
+    if (job.state == protocol::JobState::Ended) {
+        fill(out.initExit(), job.exit);
+    }
+    auto command = out.initCommand(static_cast<unsigned>(job.command.size()));
+    for (unsigned i = 0; i < command.size(); ++i) {
+        command.set(i, text(job.command[i]));
+    }
+    out.setBase(text(job.base));
+    auto volumes = out.initVolumes(static_cast<unsigned>(job.volumes.size()));
+    for (unsigned i = 0; i < volumes.size(); ++i) {
+        volumes[i].setVolume(text(to_string(job.volumes[i].id)));
+        volumes[i].setName(text(job.volumes[i].name));
+        volumes[i].setTarget(text(job.volumes[i].target));
+        volumes[i].setReadOnly(job.volumes[i].read_only);
+    }
+    constexpr std::size_t kHostNameDigits = 12; // of the id, where no name was given
+    out.setHostName(text(job.host_name.empty() ? to_string(job.id).substr(0, kHostNameDigits) : job.host_name));
+}
+
+Outcome<Scope> scope_from(rpc::Scope::Reader scope) {
+    switch (scope.which()) {
+    case rpc::Scope::OWN:
+        return Scope{};
+    case rpc::Scope::USER:
+        return Scope{Scope::Kind::User, scope.getUser()};
+    case rpc::Scope::EVERYBODY:
+        return Scope{Scope::Kind::Everybody, 0};
+    }
+    return std::unexpected(unimplemented("this kind of scope"));
+}
+
+Labels labels_from(capnp::List<rpc::Label>::Reader labels) {
+    Labels out;
+    out.reserve(std::min<std::size_t>(labels.size(), protocol::kLabelsMax));
+    for (const auto label : labels) {
+        out.emplace_back(view(label.getKey()), view(label.getValue()));
+        if (out.size() > protocol::kLabelsMax) {
+            break; // each takes at least two bytes: encode_labels refuses so many
+        }
+    }
+    return out;
+}
+
+std::size_t page_size_from(rpc::Page::Reader page) {
+    return page.getSize() == 0 ? kPageDefault : std::min(page.getSize(), kPageMax);
+}
+
+} // namespace joblet::api

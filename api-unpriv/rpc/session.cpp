@@ -1,0 +1,71 @@
+#include "api-unpriv/rpc/session.h"
+
+#include <kj/debug.h>
+
+#include "api-unpriv/rpc/joblet_service.h"
+#include "shared/log.h"
+
+namespace joblet::api {
+
+namespace {
+
+constexpr unsigned kDescriptorsPerMessage = 8; // as the schema says
+constexpr int kNestingLimit = 64;
+constexpr std::size_t kOpenAnswersFactor = 8; // calls may be over before their Finish arrives
+
+capnp::ReaderOptions reader_options(const ApiConfig& config) {
+    capnp::ReaderOptions options;
+    options.traversalLimitInWords = config.max_message_bytes / sizeof(capnp::word); // also the largest message that is read
+    options.nestingLimit = kNestingLimit;
+    return options;
+}
+
+ClientStream::Bounds bounds(const ApiConfig& config) {
+    return {config.max_unread_bytes, static_cast<std::int64_t>(config.unread_seconds) * kj::SECONDS,
+            kOpenAnswersFactor * config.calls_per_connection};
+}
+
+} // namespace
+
+Outcome<Ticket> Ticket::take(SessionContext& session, Kind kind) {
+    if (session.calls >= session.config.calls_per_connection) {
+        return std::unexpected(too_many("rpc.calls_per_connection", session.config.calls_per_connection, "calls on this connection"));
+    }
+    if (kind == Kind::Wait && session.waits >= session.config.waits_per_connection) {
+        return std::unexpected(too_many("rpc.waits_per_connection", session.config.waits_per_connection, "waits on this connection"));
+    }
+    ++session.calls;
+    session.waits += kind == Kind::Wait ? 1 : 0;
+    return Ticket(kj::addRef(session), kind);
+}
+
+Ticket::~Ticket() {
+    if (session_.get() != nullptr) {
+        --session_->calls;
+        session_->waits -= kind_ == Kind::Wait ? 1 : 0;
+    }
+}
+
+Session::Session(kj::LowLevelAsyncIoProvider& provider, kj::Timer& timer, Fd socket, const Caller& caller, Managers managers,
+                 const ApiConfig& config)
+    : socket_(provider.wrapUnixSocketFd(kj::AutoCloseFd(socket.release()), kj::LowLevelAsyncIoProvider::ALREADY_CLOEXEC)),
+      stream_(*socket_, timer, bounds(config)),
+      network_(stream_, kDescriptorsPerMessage, capnp::rpc::twoparty::Side::SERVER, reader_options(config)),
+      rpc_(capnp::makeRpcServer(network_, make_joblet_service(kj::refcounted<SessionContext>(caller, managers, config)))) {
+    stream_.watch(network_);
+    rpc_.setFlowLimit(2 * config.max_message_bytes / sizeof(capnp::word));
+}
+
+kj::Promise<void> Session::serve(kj::LowLevelAsyncIoProvider& provider, kj::Timer& timer, Fd socket, const Caller& caller,
+                                 Managers managers, const ApiConfig& config) {
+    return kj::evalNow([&]() {
+               auto session = kj::heap<Session>(provider, timer, kj::mv(socket), caller, managers, config);
+               auto gone = session->network_.onDisconnect();
+               return gone.attach(kj::mv(session));
+           })
+        .catch_([](kj::Exception&& exception) {
+            log::warning(std::string("a connection could not be served: ") + exception.getDescription().cStr());
+        });
+}
+
+} // namespace joblet::api

@@ -1,0 +1,73 @@
+// One client's connection: its RPC system, and what it may have under way at once.
+#pragma once
+
+#include <cstdint>
+
+#include <capnp/rpc-twoparty.h>
+#include <kj/async-io.h>
+#include <kj/refcount.h>
+
+#include "api-unpriv/caller.h"
+#include "api-unpriv/config.h"
+#include "api-unpriv/jobs/manager.h"
+#include "api-unpriv/rpc/client_stream.h"
+#include "api-unpriv/volumes/manager.h"
+#include "shared/fd.h"
+
+namespace joblet::api {
+
+struct Managers {
+    VolumeManager& volumes;
+    JobManager& jobs;
+};
+
+// Shared by the services of one connection.
+class SessionContext final : public kj::Refcounted {
+  public:
+    SessionContext(Caller who, Managers what, const ApiConfig& configuration) : caller(who), managers(what), config(configuration) {}
+
+    const Caller caller;
+    const Managers managers;
+    const ApiConfig& config;
+
+    std::uint64_t calls = 0;
+    std::uint64_t waits = 0;
+};
+
+// A call that is under way; gone with it.
+class Ticket {
+  public:
+    enum class Kind : std::uint8_t { Call, Wait };
+    // A refusal if the connection has too many of them.
+    static Outcome<Ticket> take(SessionContext& session, Kind kind);
+
+    Ticket(Ticket&&) = default;
+    Ticket& operator=(Ticket&&) = delete;
+    Ticket(const Ticket&) = delete;
+    Ticket& operator=(const Ticket&) = delete;
+    ~Ticket();
+
+  private:
+    Ticket(kj::Own<SessionContext> session, Kind kind) : session_(kj::mv(session)), kind_(kind) {}
+
+    kj::Own<SessionContext> session_; // null when moved from
+    Kind kind_;
+};
+
+class Session {
+  public:
+    // Serves the connection until the client goes, or goes too far; never rejects.
+    static kj::Promise<void> serve(kj::LowLevelAsyncIoProvider& provider, kj::Timer& timer, Fd socket, const Caller& caller,
+                                   Managers managers, const ApiConfig& config);
+
+    Session(kj::LowLevelAsyncIoProvider& provider, kj::Timer& timer, Fd socket, const Caller& caller, Managers managers,
+            const ApiConfig& config);
+
+  private:
+    kj::Own<kj::AsyncCapabilityStream> socket_;
+    ClientStream stream_;
+    capnp::TwoPartyVatNetwork network_;
+    capnp::RpcSystem<capnp::rpc::twoparty::VatId> rpc_;
+};
+
+} // namespace joblet::api

@@ -1,0 +1,79 @@
+// The broker's end of the boundary: requests in, replies and news out. Anything that is not exactly a request ends this API
+// process; another one is started and begins anew.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <string_view>
+#include <vector>
+
+#include "broker-root/broker/event_loop.h"
+#include "broker-root/broker/supervisor.h"
+#include "shared/datagram.h"
+#include "shared/fd.h"
+#include "shared/protocol.h"
+
+namespace joblet::broker {
+
+class ApiLink {
+  public:
+    struct Callbacks {
+        std::function<void(protocol::Request, std::vector<Fd>)> request;
+        std::function<void()> gone;  // every connection of that API is to be closed
+        std::function<void()> ready; // there is an API, and room to tell it something
+    };
+
+    ApiLink(EventLoop& loop, Supervisor& supervisor, Callbacks callbacks);
+
+    void adopt(Fd socket);
+
+    // Which API process this is: a reply goes only to the one that asked.
+    [[nodiscard]] std::uint64_t session() const {
+        return session_;
+    }
+    // False: there is no API, or its window is full; new clients have to wait.
+    [[nodiscard]] bool has_room() const;
+    // A request is answered by exactly one reply, whatever happens; until then it counts against the window.
+    template <class Message> void reply(std::uint64_t session, const Message& message) {
+        if (session == session_ && socket_.valid()) {
+            --unanswered_;
+            send(message);
+            update_watch();
+        }
+    }
+    // News, for whoever is there.
+    template <class Message> void send(const Message& message, Fd descriptor = {}) {
+        if (socket_.valid()) {
+            const auto bytes = std::as_bytes(std::span(&message, 1));
+            enqueue({bytes.begin(), bytes.end()}, std::move(descriptor));
+        }
+    }
+    // Ends this API process.
+    void reject(std::string_view why);
+
+  private:
+    struct Outgoing {
+        std::vector<std::byte> bytes;
+        Fd descriptor;
+    };
+
+    void enqueue(std::vector<std::byte> bytes, Fd descriptor);
+    void flush();
+    void receive();
+    void lose();
+    void update_watch();
+
+    EventLoop& loop_;
+    Supervisor& supervisor_;
+    Callbacks callbacks_;
+    Fd socket_;
+    EventLoop::Watch watch_ = 0;
+    std::uint32_t watched_events_ = 0;
+    std::uint64_t session_ = 0;
+    std::uint64_t expected_sequence_ = 1;
+    std::size_t unanswered_ = 0;
+    std::deque<Outgoing> outgoing_;
+};
+
+} // namespace joblet::broker

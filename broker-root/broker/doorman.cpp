@@ -1,0 +1,118 @@
+#include "broker-root/broker/doorman.h"
+
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include <fmt/format.h>
+
+#include "shared/id.h"
+#include "shared/log.h"
+
+namespace joblet::broker {
+
+namespace {
+
+bool contains(const std::vector<std::uint32_t>& list, std::uint32_t id) {
+    return std::ranges::find(list, id) != list.end();
+}
+
+// A random epoch, so that a number from an earlier broker's life never names a connection of this one.
+protocol::ConnectionNumber first_number() {
+    const auto bytes = random_bytes16();
+    protocol::ConnectionNumber number = 0;
+    std::memcpy(&number, bytes.data(), sizeof number);
+    return (number & 0x7fffffff00000000ULL) + 1;
+}
+
+} // namespace
+
+Doorman::Doorman(EventLoop& loop, const BrokerConfig& config, Fd listener, ApiLink& api)
+    : loop_(loop), config_(config), listener_(std::move(listener)), api_(api),
+      watch_(loop.watch(listener_.get(), 0, [this](std::uint32_t) { accept(); })), next_(first_number()) {}
+
+void Doorman::update() {
+    const bool wanted = api_.has_room();
+    if (wanted != accepting_) {
+        accepting_ = wanted;
+        loop_.change(watch_, wanted ? EPOLLIN : 0U);
+    }
+}
+
+bool Doorman::may_connect(const Client& client) const {
+    if (config_.allowed_uids.empty() && config_.allowed_gids.empty()) {
+        return true;
+    }
+    return client.admin || contains(config_.allowed_uids, client.uid) || contains(config_.allowed_gids, client.gid);
+}
+
+void Doorman::accept() {
+    while (api_.has_room()) {
+        Fd socket(::accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+        if (!socket.valid()) {
+            break;
+        }
+        ucred peer{};
+        socklen_t size = sizeof peer;
+        if (::getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) {
+            continue;
+        }
+        const Client client{peer.uid, peer.gid, static_cast<std::uint32_t>(peer.pid),
+                            peer.uid == 0 || contains(config_.admin_uids, peer.uid)};
+        if (!may_connect(client)) {
+            log::warning(fmt::format("uid {} is not on the lists of those who may connect", client.uid));
+            continue;
+        }
+        if (per_uid_[client.uid] >= config_.limits.connections) {
+            log::warning(fmt::format("uid {} has {} connections, no more are allowed", client.uid, config_.limits.connections));
+            continue;
+        }
+        Fd duplicate(::fcntl(socket.get(), F_DUPFD_CLOEXEC, 0));
+        if (!duplicate.valid()) {
+            continue;
+        }
+        const protocol::ConnectionNumber number = next_++;
+        const auto watch = loop_.watch(duplicate.get(), EPOLLRDHUP, [this, number](std::uint32_t) { close(number); });
+        open_.emplace(number, Open{client, std::move(duplicate), watch});
+        ++per_uid_[client.uid];
+        protocol::Connection message;
+        message.uid = client.uid;
+        message.number = number;
+        message.gid = client.gid;
+        message.pid = client.pid;
+        message.admin = client.admin ? 1 : 0;
+        api_.send(message, std::move(socket));
+    }
+    update();
+}
+
+const Client* Doorman::find(protocol::ConnectionNumber number) const {
+    const auto found = open_.find(number);
+    return found == open_.end() ? nullptr : &found->second.client;
+}
+
+void Doorman::close(protocol::ConnectionNumber number) {
+    const auto found = open_.find(number);
+    if (found == open_.end()) {
+        return;
+    }
+    Open& open = found->second;
+    ::shutdown(open.duplicate.get(), SHUT_RDWR);
+    loop_.forget(open.watch);
+    if (const auto count = per_uid_.find(open.client.uid); --count->second == 0) {
+        per_uid_.erase(count);
+    }
+    open_.erase(found);
+}
+
+void Doorman::close_all() {
+    while (!open_.empty()) {
+        close(open_.begin()->first);
+    }
+    update();
+}
+
+} // namespace joblet::broker

@@ -1,0 +1,57 @@
+// Accepts clients, asks the kernel who they are, numbers them, and hands them to the API. What a request says about its user
+// is only this number: the uid is looked up here.
+#pragma once
+
+#include <cstdint>
+#include <unordered_map>
+
+#include "broker-root/broker/api_link.h"
+#include "broker-root/broker/config.h"
+#include "broker-root/broker/event_loop.h"
+#include "shared/fd.h"
+#include "shared/protocol.h"
+
+namespace joblet::broker {
+
+struct Client {
+    std::uint32_t uid = 0;
+    std::uint32_t gid = 0;
+    std::uint32_t pid = 0; // when it connected
+    bool admin = false;
+};
+
+class Doorman {
+  public:
+    // `listener`: non-blocking, listening.
+    Doorman(EventLoop& loop, const BrokerConfig& config, Fd listener, ApiLink& api);
+
+    // Accept only while there is somebody to hand clients to.
+    void update();
+    // nullptr: there never was such a connection, or the client has hung up, or the API has closed it.
+    [[nodiscard]] const Client* find(protocol::ConnectionNumber number) const;
+    // shutdown() and forget; unknown numbers are ignored (the client may have been quicker).
+    void close(protocol::ConnectionNumber number);
+    void close_all();
+
+  private:
+    struct Open {
+        Client client;
+        Fd duplicate; // only to see that the client hangs up, and to shut it down
+        EventLoop::Watch watch;
+    };
+
+    void accept();
+    [[nodiscard]] bool may_connect(const Client& client) const;
+
+    EventLoop& loop_;
+    const BrokerConfig& config_;
+    Fd listener_;
+    ApiLink& api_;
+    EventLoop::Watch watch_;
+    bool accepting_ = false;
+    protocol::ConnectionNumber next_;
+    std::unordered_map<protocol::ConnectionNumber, Open> open_;
+    std::unordered_map<std::uint32_t, std::uint64_t> per_uid_;
+};
+
+} // namespace joblet::broker

@@ -1,0 +1,120 @@
+// Jobs from the decision to start one until nothing of it is left.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <expected>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "broker-root/broker/config.h"
+#include "broker-root/broker/doorman.h"
+#include "broker-root/broker/event_loop.h"
+#include "broker-root/broker/news.h"
+#include "broker-root/broker/registry.h"
+#include "broker-root/broker/slots.h"
+#include "broker-root/broker/spawner_link.h"
+#include "broker-root/broker/supervisor.h"
+#include "broker-root/broker/task.h"
+#include "broker-root/broker/workers.h"
+#include "shared/exit_record.h"
+#include "shared/fd.h"
+
+namespace joblet::broker {
+
+struct AttachedVolume {
+    VolumeId id;
+    protocol::Access access{};
+};
+
+struct Job {
+    explicit Job(EventLoop& loop) : settled(loop) {}
+
+    worker::JobRecord record;
+    protocol::JobState state = protocol::JobState::Starting;
+    ExitRecord exit;
+    std::vector<AttachedVolume> volumes;
+    bool finishing = false;
+    bool running_reported = false;
+    // Over, and what it held is free again; or it cannot be brought to an end and whoever waits must be told so.
+    Gate settled;
+
+    Fd pidfd;           // of the stage, pid 1 of the job; none after jobletd itself was started anew
+    Fd status;          // to the stage
+    Fd mount_namespace; // given by the stage; the last thing that keeps the job's mounts
+    Fd cgroup;
+    Fd cgroup_events;
+    Fd control_peer; // of a system job: kept open, because a control socket that hangs up means "stop"
+    EventLoop::Watch pidfd_watch = 0;
+    EventLoop::Watch status_watch = 0;
+    EventLoop::Watch events_watch = 0;
+};
+using JobPointer = std::shared_ptr<Job>;
+
+class Jobs {
+  public:
+    struct Parts {
+        EventLoop& loop;
+        const BrokerConfig& config;
+        Supervisor& supervisor;
+        Workers& workers;
+        SpawnerLink& spawner;
+        Slots& slots;
+        Registry& registry;
+        const News& news;
+    };
+    // cgroups: O_PATH directory of cgroup2 in which each job gets a group.
+    Jobs(Parts parts, Fd cgroups) : p_(parts), cgroups_(std::move(cgroups)) {}
+
+    // ---- requests
+    Task<protocol::Reply> start(protocol::StartJob request, std::uint32_t uid, std::vector<Fd> descriptors);
+    protocol::Reply signal(const protocol::SignalJob& request, const Client& client);
+    // client: nullptr for the API on its own account
+    protocol::Reply release(const protocol::ReleaseJob& request, const Client* client);
+    [[nodiscard]] protocol::JobPage page(const protocol::ListJobs& request) const;
+
+    // ---- for others here
+    // Runs `arguments` from the system base in this slot, `input` as stdin, and waits for its end. Exit code 0, or a failure.
+    Task<std::expected<void, Failure>> run_system_job(std::vector<std::string> arguments, Fd input, std::uint32_t slot);
+    // The job, if what it holds will be free without anybody's doing: it has ended, but is not yet cleared away.
+    [[nodiscard]] JobPointer ending(JobId id);
+
+    // ---- at start, in this order
+    // Reads what may be alive; ends system jobs of an earlier broker and waits until they are gone.
+    Task<std::expected<void, Failure>> load();
+    // After the volumes are known: their jobs hold them again.
+    void resume();
+
+  private:
+    struct Plan {
+        worker::JobRecord record;
+        NameText base;
+        NameText host_name;
+        std::vector<worker::MountVolume> volumes;
+        Fd control;
+        Fd spec;
+    };
+
+    Task<std::expected<void, Failure>> launch(JobPointer job, Plan plan);
+    std::expected<void, Failure> make_group(Job& job);
+    void watch(const JobPointer& job);
+    void keep(const Job& job);
+    void read_status(const JobPointer& job);
+    Task<bool> emptied(JobPointer job);
+    Detached finish(JobPointer job);
+    Task<ExitRecord> recorded_exit(JobPointer job);
+    void forget_oldest_ended();
+    void tell(const Job& job) const;
+    [[nodiscard]] std::uint64_t alive_of(std::uint32_t uid) const;
+    // Nothing: all volumes may be attached now. A job: wait for it and ask again. A reply: refused.
+    std::expected<JobPointer, protocol::Reply> admit(const protocol::StartJob& request, std::uint32_t uid);
+
+    Parts p_;
+    Fd cgroups_;
+    std::map<JobId, JobPointer> jobs_;
+    std::deque<JobId> ended_;
+};
+
+} // namespace joblet::broker

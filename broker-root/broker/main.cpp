@@ -1,0 +1,167 @@
+// joblet-broker: decides. Accepts clients for the API, answers the API's requests, orders of workers and spawner.
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstring>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include <fmt/format.h>
+
+#include "broker-root/broker/api_link.h"
+#include "broker-root/broker/config.h"
+#include "broker-root/broker/doorman.h"
+#include "broker-root/broker/event_loop.h"
+#include "broker-root/broker/filter_table.h"
+#include "broker-root/broker/jobs.h"
+#include "broker-root/broker/requests.h"
+#include "broker-root/broker/volumes.h"
+#include "broker-root/kernel/caps.h"
+#include "broker-root/layout.h"
+#include "shared/filter.h"
+#include "shared/log.h"
+
+namespace {
+
+using namespace joblet;
+using namespace joblet::broker;
+
+// Owner and mode of the socket are root's to say, and only known here. It lies in a directory that only root can write.
+bool set_socket_access(const Layout& layout, const BrokerConfig& config) {
+    const std::string path = layout.api_socket();
+    return ::chown(path.c_str(), 0, config.socket_gid) == 0 && ::chmod(path.c_str(), config.socket_mode) == 0;
+}
+
+// Everything that needs more than the broker keeps has been done: no capability, a filter, no way back.
+bool give_up_power() {
+    const auto program = compile_filter(filter_table(), {}, OtherCalls::KillProcess);
+    if (!program) {
+        log::error(program.error());
+        return false;
+    }
+    if (const auto confined = kernel::confine_process(0); !confined) {
+        log::error(fmt::format("cannot drop capabilities: {}", std::strerror(confined.error())));
+        return false;
+    }
+    if (const int code = install_filter(*program); code != 0) {
+        log::error(fmt::format("cannot install the system call filter: {}", std::strerror(code)));
+        return false;
+    }
+    return true;
+}
+
+int serve(const BrokerConfig& config) {
+    EventLoop loop;
+    // Made in the order in which they need each other; the callbacks are called only from the loop, when all are there
+    std::optional<Workers> workers;
+    std::optional<SpawnerLink> spawner;
+    std::optional<ApiLink> api;
+    std::optional<Doorman> doorman;
+    std::optional<Requests> requests;
+    Supervisor supervisor(loop, Fd(kBrokerSupervisionFd), [&](Role role, std::uint32_t index, Fd socket) {
+        switch (role) {
+        case Role::Worker:
+            workers->adopt(index, std::move(socket));
+            break;
+        case Role::Spawner:
+            spawner->adopt(std::move(socket));
+            break;
+        case Role::Api:
+            api->adopt(std::move(socket));
+            break;
+        case Role::Broker:
+            break;
+        }
+    });
+    workers.emplace(loop, supervisor, config.workers, std::chrono::seconds(config.order_seconds));
+    spawner.emplace(loop, supervisor);
+
+    Registry registry;
+    const News news{
+        [&](const Volume& volume) {
+            protocol::VolumeChanged message;
+            message.volume = entry_of(volume);
+            std::memcpy(message.labels.data(), volume.labels.data(), volume.labels.size());
+            api->send(message);
+        },
+        [&](VolumeId id) {
+            protocol::VolumeGone message;
+            message.id = id;
+            api->send(message);
+        },
+        [&](const protocol::JobEntry& job) {
+            protocol::JobChanged message;
+            message.job = job;
+            api->send(message);
+        },
+    };
+    Slots slots(*spawner, config.slot_first, config.slot_count);
+    Jobs jobs({loop, config, supervisor, *workers, *spawner, slots, registry, news}, Fd(kBrokerCgroupFd));
+    Volumes volumes({loop, config, *workers, slots, registry, jobs, news});
+
+    api.emplace(
+        loop, supervisor,
+        ApiLink::Callbacks{
+            [&](protocol::Request request, std::vector<Fd> descriptors) { requests->serve(std::move(request), std::move(descriptors)); },
+            [&] { doorman->close_all(); },
+            [&] { doorman->update(); },
+        });
+    doorman.emplace(loop, config, Fd(kBrokerListenerFd), *api);
+    requests.emplace(loop, *api, *doorman, volumes, jobs);
+    requests->load();
+    loop.run();
+    return 0;
+}
+
+int run(int argc, char** argv) {
+    std::string root;
+    bool print_config = false;
+    for (int i = 1; i < argc; ++i) {
+        const std::string_view argument = argv[i];
+        if (argument == "--root" && i + 1 < argc) {
+            root = argv[++i];
+        } else if (argument == "--print-config") {
+            print_config = true;
+        } else {
+            std::fputs("usage: joblet-broker [--root DIR] [--print-config]; it is started by jobletd\n", stderr);
+            return 2;
+        }
+    }
+    log::start("joblet-broker");
+    const auto config = load_broker_config(root);
+    if (!config) {
+        log::error(config.error());
+        return kExitConfiguration;
+    }
+    if (print_config) {
+        std::fputs(print_broker_config(*config).c_str(), stdout);
+        return 0;
+    }
+    if (const auto inherited = kernel::check_inherited_descriptors(kBrokerCgroupFd); !inherited) {
+        log::error("refusing to start with other descriptors than jobletd gives: start jobletd");
+        return 1;
+    }
+    for (const int fd : {kBrokerSupervisionFd, kBrokerListenerFd, kBrokerCgroupFd}) {
+        ::fcntl(fd, F_SETFD, FD_CLOEXEC);
+    }
+    ::fcntl(kBrokerListenerFd, F_SETFL, O_RDWR | O_NONBLOCK);
+    ::umask(077);
+    if (!set_socket_access({root}, *config)) {
+        log::error(fmt::format("cannot set owner and mode of the socket: {}", std::strerror(errno)));
+        return 1;
+    }
+    if (!give_up_power()) {
+        return 1;
+    }
+    return serve(*config);
+}
+
+} // namespace
+
+int main(int argc, char** argv) {
+    return run(argc, argv);
+}

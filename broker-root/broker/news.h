@@ -1,0 +1,40 @@
+// What changed, for whoever tells the API.
+#pragma once
+
+#include <functional>
+
+#include "broker-root/broker/registry.h"
+#include "shared/protocol.h"
+
+namespace joblet::broker {
+
+struct News {
+    std::function<void(const Volume&)> volume_changed;
+    std::function<void(VolumeId)> volume_gone;
+    std::function<void(const protocol::JobEntry&)> job_changed;
+};
+
+// A refusal of whatever was asked, or the plain "done"; the dispatcher adds which request it answers.
+inline protocol::Reply refusal(ErrorCode code) {
+    protocol::Reply reply;
+    reply.code = code;
+    return reply;
+}
+inline protocol::Reply refusal(const Failure& failure) {
+    protocol::Reply reply;
+    reply.code = failure.code;
+    reply.step = failure.step;
+    reply.sys_errno = failure.sys_errno;
+    return reply;
+}
+inline protocol::Reply limit_refusal(protocol::LimitKind which, std::uint64_t limit, std::uint64_t used, std::uint64_t asked) {
+    protocol::Reply reply;
+    reply.code = ErrorCode::LimitExceeded;
+    reply.which = static_cast<std::uint32_t>(which);
+    reply.limit = limit;
+    reply.used = used;
+    reply.asked = asked;
+    return reply;
+}
+
+} // namespace joblet::broker

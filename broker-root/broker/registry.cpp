@@ -1,0 +1,114 @@
+#include "broker-root/broker/registry.h"
+
+#include <algorithm>
+
+namespace joblet::broker {
+
+protocol::VolumeStatus Volume::status() const {
+    if (quarantined) {
+        return protocol::VolumeStatus::Quarantined;
+    }
+    return holders.empty() ? protocol::VolumeStatus::Available : protocol::VolumeStatus::InUse;
+}
+
+bool Registry::insert(Volume volume) {
+    const VolumeId id = volume.record.id;
+    const std::uint32_t owner = volume.record.owner_uid;
+    const std::uint64_t bytes = volume.record.size_bytes;
+    const std::pair key{owner, volume.record.name.string()};
+    if (volumes_.contains(id) || names_.contains(key)) {
+        return false;
+    }
+    names_.emplace(key, id);
+    volumes_.emplace(id, std::move(volume));
+    reserve(owner, bytes);
+    return true;
+}
+
+void Registry::erase(VolumeId id) {
+    const auto found = volumes_.find(id);
+    if (found == volumes_.end()) {
+        return;
+    }
+    const auto& record = found->second.record;
+    unreserve(record.owner_uid, record.size_bytes);
+    names_.erase({record.owner_uid, record.name.string()});
+    volumes_.erase(found);
+}
+
+Volume* Registry::find(VolumeId id) {
+    const auto found = volumes_.find(id);
+    return found == volumes_.end() ? nullptr : &found->second;
+}
+
+Volume* Registry::find(std::uint32_t owner, const std::string& name) {
+    const auto found = names_.find({owner, name});
+    return found == names_.end() ? nullptr : find(found->second);
+}
+
+Usage Registry::usage(std::uint32_t owner) const {
+    const auto found = usage_.find(owner);
+    return found == usage_.end() ? Usage{} : found->second;
+}
+
+void Registry::reserve(std::uint32_t owner, std::uint64_t bytes) {
+    Usage& usage = usage_[owner];
+    usage.volumes += 1;
+    usage.bytes += bytes;
+}
+
+void Registry::unreserve(std::uint32_t owner, std::uint64_t bytes) {
+    const auto found = usage_.find(owner);
+    found->second.volumes -= 1;
+    found->second.bytes -= bytes;
+    if (found->second.volumes == 0) {
+        usage_.erase(found);
+    }
+}
+
+void Registry::attach(VolumeId id, Holder holder) {
+    if (Volume* volume = find(id)) {
+        volume->holders.push_back(holder);
+    }
+}
+
+void Registry::detach(VolumeId id, JobId job) {
+    if (Volume* volume = find(id)) {
+        std::erase_if(volume->holders, [&job](const Holder& holder) { return holder.job == job; });
+    }
+}
+
+std::optional<JobId> Registry::conflict(const Volume& volume, protocol::Access access) {
+    // A memory volume lives in one job's tmpfs: a second job would see another one
+    const bool alone = access == protocol::Access::ReadWrite || volume.record.type == protocol::VolumeType::Memory;
+    const auto found = std::ranges::find_if(
+        volume.holders, [alone](const Holder& holder) { return alone || holder.access == protocol::Access::ReadWrite; });
+    return found == volume.holders.end() ? std::nullopt : std::optional(found->job);
+}
+
+std::vector<const Volume*> Registry::page(VolumeId after, std::size_t entries) const {
+    std::vector<const Volume*> out;
+    for (auto at = volumes_.upper_bound(after); at != volumes_.end() && out.size() < entries; ++at) {
+        out.push_back(&at->second);
+    }
+    return out;
+}
+
+protocol::VolumeEntry entry_of(const Volume& volume) {
+    protocol::VolumeEntry entry;
+    entry.id = volume.record.id;
+    entry.name = volume.record.name;
+    entry.size_bytes = volume.record.size_bytes;
+    entry.inodes = volume.record.inodes;
+    entry.created_ns = volume.record.created_ns;
+    entry.last_used_ns = volume.record.last_used_ns;
+    entry.current_job = volume.holders.empty() ? JobId{} : volume.holders.front().job;
+    entry.owner_uid = volume.record.owner_uid;
+    entry.type = volume.record.type;
+    entry.backend = volume.record.backend;
+    entry.status = volume.status();
+    entry.labels_size = static_cast<std::uint32_t>(volume.labels.size());
+    return entry;
+}
+
+} // namespace joblet::broker

@@ -1,0 +1,34 @@
+// From a request that decoded to its one reply: who asks, is it time, and then the handler of its row.
+#pragma once
+
+#include <vector>
+
+#include "broker-root/broker/api_link.h"
+#include "broker-root/broker/doorman.h"
+#include "broker-root/broker/event_loop.h"
+#include "broker-root/broker/jobs.h"
+#include "broker-root/broker/volumes.h"
+#include "shared/protocol.h"
+
+namespace joblet::broker {
+
+class Requests {
+  public:
+    Requests(EventLoop& loop, ApiLink& api, Doorman& doorman, Volumes& volumes, Jobs& jobs)
+        : loop_(loop), api_(api), doorman_(doorman), volumes_(volumes), jobs_(jobs) {}
+
+    // Reads records and jobs; until then Phase::Serving requests wait. Ends the loop if it cannot be done.
+    Detached load();
+
+    Detached serve(protocol::Request request, std::vector<Fd> descriptors);
+
+  private:
+    EventLoop& loop_;
+    ApiLink& api_;
+    Doorman& doorman_;
+    Volumes& volumes_;
+    Jobs& jobs_;
+    Gate serving_{loop_};
+};
+
+} // namespace joblet::broker

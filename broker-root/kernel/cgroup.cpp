@@ -1,0 +1,57 @@
+#include "broker-root/kernel/cgroup.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <string_view>
+
+#include "broker-root/kernel/mount.h"
+
+namespace joblet::kernel {
+
+Result<Fd> make_cgroup(int parent, const char* name) {
+    if (::mkdirat(parent, name, 0755) != 0) {
+        return last_errno();
+    }
+    return open_cgroup(parent, name);
+}
+
+Result<Fd> open_cgroup(int parent, const char* name) {
+    return open_beneath(parent, name, O_PATH | O_DIRECTORY);
+}
+
+Result<Fd> open_cgroup_events(int group) {
+    return open_beneath(group, "cgroup.events", O_RDONLY);
+}
+
+Result<bool> is_populated(int events) {
+    std::array<char, 256> text{};
+    const ssize_t size = ::pread(events, text.data(), text.size(), 0);
+    if (size < 0) {
+        return last_errno();
+    }
+    // The kernel's own text, two lines: "populated 0" and "frozen 0"
+    return std::string_view(text.data(), static_cast<std::size_t>(size)).find("populated 0") == std::string_view::npos;
+}
+
+Result<void> kill_cgroup(int group) {
+    const auto file = open_beneath(group, "cgroup.kill", O_WRONLY);
+    if (!file) {
+        return std::unexpected(file.error());
+    }
+    if (::write(file->get(), "1", 1) != 1) {
+        return last_errno();
+    }
+    return {};
+}
+
+Result<void> remove_cgroup(int parent, const char* name) {
+    if (::unlinkat(parent, name, AT_REMOVEDIR) != 0 && errno != ENOENT) {
+        return last_errno();
+    }
+    return {};
+}
+
+} // namespace joblet::kernel

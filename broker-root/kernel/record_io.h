@@ -1,0 +1,60 @@
+// Files and directories that root keeps: everything below a descriptor and by a single component, see open_beneath.
+#pragma once
+
+#include <sys/stat.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "broker-root/kernel/result.h"
+#include "shared/fd.h"
+
+namespace joblet::kernel {
+
+// From the start of the file, until the buffer is full or the file ends.
+Result<std::size_t> read_file(int file, std::span<std::byte> buffer);
+
+enum class Durability : std::uint8_t { Lazy, Synced };
+// The whole file or the old one, never something between: written as `temporary` (an old one of that name is overwritten), then
+// renamed. Synced: the file's bytes are on disk before it is renamed; the directory is the caller's to sync.
+Result<void> replace_file(int directory, const char* name, const char* temporary, std::span<const std::byte> bytes, Durability durability);
+// fsync(2) of a file or directory opened for reading or writing.
+Result<void> sync_to_disk(int fd);
+
+// With exactly that mode, whatever the umask; owned by the caller. EEXIST if there is anything of that name.
+Result<void> make_directory(int parent, const char* name, std::uint32_t mode);
+// Names in the directory, without "." and "..". The descriptor must be open for reading; its position is changed.
+Result<std::vector<std::string>> list_directory(int directory);
+// Not an error if there is none of that name.
+Result<void> remove_file(int directory, const char* name);
+Result<void> remove_directory(int parent, const char* name); // ENOENT, ENOTEMPTY as rmdir(2)
+// Both on one mount. EEXIST if `to` has that name already.
+Result<void> rename_into(int from, int to, const char* name);
+Result<void> make_symlink(int directory, const char* name, const char* target);
+// True if the link says exactly that.
+Result<bool> symlink_says(int directory, const char* name, const char* target);
+Result<void> make_character_device(int directory, const char* name, unsigned major, unsigned minor, std::uint32_t mode);
+
+// Also of an O_PATH descriptor.
+Result<struct stat> status_of(int fd);
+// Of the name itself, no symlink followed.
+Result<struct stat> status_beneath(int directory, const char* name);
+Result<void> change_owner(int fd, std::uint32_t uid, std::uint32_t gid);
+Result<void> change_mode(int fd, std::uint32_t mode);
+// The file is at least that long and has all its blocks, which read as zeros.
+Result<void> preallocate(int file, std::uint64_t bytes);
+
+struct FreeSpace {
+    std::uint64_t bytes = 0;  // that anybody can still write
+    std::uint64_t inodes = 0; // that can still be made
+};
+Result<FreeSpace> free_space(int mount);
+
+enum class LockKind : std::uint8_t { Shared, Exclusive };
+// flock(2), never waiting: EWOULDBLOCK. Belongs to the open file, so whatever holds that (a loop device) holds the lock.
+Result<void> try_lock(int file, LockKind kind);
+
+} // namespace joblet::kernel

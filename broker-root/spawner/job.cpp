@@ -1,0 +1,135 @@
+#include "broker-root/spawner/job.h"
+
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <climits>
+
+#include "broker-root/kernel/caps.h"
+#include "broker-root/kernel/process.h"
+#include "shared/job_spec.h"
+#include "shared/protocol.h"
+#include "shared/stdio_kind.h"
+
+namespace joblet::spawner {
+
+namespace {
+
+using kernel::last_errno;
+using kernel::Result;
+
+constexpr int kNotStarted = 127; // seen by nobody: pid 1 reads the pipe
+constexpr mode_t kUmask = 022;
+
+Result<void> start_session() {
+    if (const auto reset = kernel::reset_signals(); !reset) {
+        return reset;
+    }
+    if (::setsid() < 0) {
+        return last_errno();
+    }
+    // A terminal that is already somebody's (rnx's own, without -t) cannot become this session's, and need not
+    if (::isatty(STDIN_FILENO) == 1) {
+        ::ioctl(STDIN_FILENO, TIOCSCTTY, 0);
+    }
+    ::umask(kUmask);
+    return {};
+}
+
+Result<void> give_up_capabilities(worker::JobKind kind) {
+    const bool system = kind == worker::JobKind::System;
+    // A system job is root of its slot's files, in its own user namespace, and of nothing else
+    const auto keep = system ? kernel::capability_mask({CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER}) : kernel::CapabilityMask{0};
+    if (const auto dropped = kernel::drop_bounding(keep); !dropped) {
+        return dropped;
+    }
+    if (const auto set = system ? kernel::set_capabilities_across_exec(keep) : kernel::set_capabilities(keep); !set) {
+        return set;
+    }
+    if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) {
+        return last_errno();
+    }
+    return kernel::set_dumpable(true);
+}
+
+Result<void> install_job_filter(const FilterProgram& filter) {
+    if (const int error = install_filter(filter); error != 0) {
+        return std::unexpected(error);
+    }
+    return {};
+}
+
+// The first bytes of the user's that are looked at. Memory of its own, no other thread, no power left: allocating is
+// harmless here.
+Result<JobSpecView> read_spec(int memory) {
+    if (!is_sealed_memory(memory, protocol::kJobSpecMax)) {
+        return std::unexpected(EINVAL);
+    }
+    struct stat info{};
+    if (::fstat(memory, &info) < 0) {
+        return last_errno();
+    }
+    const auto size = static_cast<std::size_t>(info.st_size);
+    void* const bytes = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, memory, 0);
+    if (bytes == MAP_FAILED) {
+        return last_errno();
+    }
+    return parse_job_spec({static_cast<const char*>(bytes), size}); // views into the mapping, which exec takes away
+}
+
+Result<void> enter_working_directory(const char* path) {
+    if (::chdir(path) < 0) {
+        return last_errno();
+    }
+    // A directory outside the job's root would read as "(unreachable)/…"
+    std::array<char, PATH_MAX> real{};
+    if (::syscall(SYS_getcwd, real.data(), real.size()) < 0) {
+        return last_errno();
+    }
+    if (real[0] != '/') {
+        return std::unexpected(EXDEV);
+    }
+    return {};
+}
+
+// Only comes back if it failed. The C library's search: the job's own PATH, /bin/sh for scripts without interpreter line.
+int execute(const JobSpecView& spec) {
+    ::environ = const_cast<char**>(spec.environment.data());
+    ::execvp(spec.arguments.front(), const_cast<char**>(spec.arguments.data()));
+    return errno;
+}
+
+[[noreturn]] void fail(int start_pipe, Step step, int sys_errno) {
+    const StartFailure failure{step, sys_errno};
+    [[maybe_unused]] const ssize_t written = ::write(start_pipe, &failure, sizeof failure);
+    ::_exit(kNotStarted);
+}
+
+} // namespace
+
+void run_job(const JobStart& start, const FilterProgram& filter) {
+    const auto require = [&](const Result<void>& done, Step step) {
+        if (!done) {
+            fail(start.start_pipe, step, done.error());
+        }
+    };
+    require(start_session(), Step::ForkJob);
+    require(give_up_capabilities(start.kind), Step::DropCapabilities);
+    require(install_job_filter(filter), Step::InstallFilter);
+    const auto spec = read_spec(start.spec);
+    if (!spec) {
+        fail(start.start_pipe, Step::ReadJobSpec, spec.error());
+    }
+    require(enter_working_directory(spec->working_directory), Step::ChangeDirectory);
+    fail(start.start_pipe, Step::Exec, execute(*spec));
+}
+
+} // namespace joblet::spawner

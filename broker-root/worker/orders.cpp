@@ -1,0 +1,132 @@
+#include "broker-root/worker/orders.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <type_traits>
+
+#include "broker-root/layout.h"
+#include "broker-root/worker/record.h"
+
+namespace joblet::worker {
+namespace {
+
+using protocol::Backend;
+
+bool is_flag(std::uint32_t value) {
+    return value <= 1;
+}
+
+bool is_name(const NameText& text) {
+    return text.well_formed() && is_valid_name(text.view());
+}
+
+bool is_slot(std::uint32_t first) {
+    return first >= kSlotIds && first % kSlotIds == 0 && first < kForeignFirst;
+}
+
+bool is_size(std::uint64_t bytes) {
+    return bytes >= protocol::kVolumeSizeMin && bytes <= protocol::kVolumeSizeMax;
+}
+
+bool is_sound(const LoadVolumes&) {
+    return true;
+}
+bool is_sound(const LoadJobs&) {
+    return true;
+}
+bool is_sound(const StageVolume& order) {
+    return order.zero == 0 && is_sound(order.record) &&
+           (order.record.backend == Backend::Image ? is_slot(order.slot_first) : order.slot_first == 0);
+}
+bool is_sound(const CommitVolume& order) {
+    return is_sound(order.record) &&
+           std::all_of(order.labels.begin() + order.record.labels_size, order.labels.end(), [](std::uint8_t byte) { return byte == 0; });
+}
+bool is_sound(const UpdateRecord& order) {
+    return order.zero == 0 && is_flag(order.durable) && is_sound(order.record);
+}
+template <class O>
+concept OnlyNamesAnId = std::is_same_v<O, DiscardStaging> || std::is_same_v<O, TrashVolume> || std::is_same_v<O, EmptyTrash> ||
+                        std::is_same_v<O, FinishJob> || std::is_same_v<O, ReleaseJob>;
+bool is_sound(const OnlyNamesAnId auto& order) {
+    return !order.id.is_none();
+}
+
+bool is_sound(const MountVolume& volume) {
+    if (volume.id.is_none() || !is_name(volume.name) || !volume.target.well_formed() || !is_size(volume.size_bytes) ||
+        volume.inodes > protocol::kVolumeInodesMax || (volume.backend != Backend::Image && volume.backend != Backend::Tmpfs)) {
+        return false;
+    }
+    return volume.target.empty() || (is_valid_target(volume.target.view()) && !reserved_by(volume.target.view()));
+}
+
+bool is_all_zero(const MountVolume& volume) {
+    return std::ranges::all_of(std::as_bytes(std::span(&volume, 1)), [](std::byte byte) { return byte == std::byte{}; });
+}
+
+bool collide(const MountVolume& a, const MountVolume& b) {
+    return a.id == b.id || a.name == b.name ||
+           (!a.target.empty() && !b.target.empty() && targets_overlap(a.target.view(), b.target.view()));
+}
+
+bool is_sound(const PrepareJob& order) {
+    const bool system = order.record.kind == static_cast<std::uint32_t>(JobKind::System);
+    const bool base = order.base.well_formed() && (system ? order.base.view() == kSystemBase : is_valid_name(order.base.view()));
+    if (!is_sound(order.record) || !base || !is_slot(order.slot_first) || order.volume_count != order.record.volume_count ||
+        order.work_bytes == 0 || order.tmp_bytes == 0 || order.shm_bytes == 0) {
+        return false;
+    }
+    for (std::size_t i = 0; i < order.volumes.size(); ++i) {
+        const auto& volume = order.volumes[i];
+        if (i >= order.volume_count) {
+            if (!is_all_zero(volume)) {
+                return false;
+            }
+            continue;
+        }
+        if (!is_sound(volume) || volume.id != order.record.volumes[i] || volume.access != order.record.access[i]) {
+            return false;
+        }
+        for (std::size_t j = 0; j < i; ++j) {
+            if (collide(order.volumes[j], volume)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+template <class O> std::expected<Order, int> decode_as(std::span<const std::byte> bytes) {
+    static_assert(std::is_trivially_copyable_v<O> && std::has_unique_object_representations_v<O> && sizeof(O) <= kOrderSizeMax);
+    O order;
+    if (bytes.size() != sizeof order) {
+        return std::unexpected(EBADMSG);
+    }
+    std::memcpy(&order, bytes.data(), sizeof order);
+    if (order.header.zero != 0 || !is_sound(order)) {
+        return std::unexpected(EBADMSG);
+    }
+    return order;
+}
+
+// A row for each alternative of Order, in its order.
+template <class... Orders>
+std::expected<Order, int> decode_one_of(OrderType type, std::span<const std::byte> bytes, std::variant<Orders...>*) {
+    std::expected<Order, int> out = std::unexpected(EBADMSG);
+    ((Orders::kType == type && (out = decode_as<Orders>(bytes), true)) || ...);
+    return out;
+}
+
+} // namespace
+
+std::expected<Order, int> decode_order(std::span<const std::byte> bytes) {
+    OrderHeader header;
+    if (bytes.size() < sizeof header) {
+        return std::unexpected(EBADMSG);
+    }
+    std::memcpy(&header, bytes.data(), sizeof header);
+    return decode_one_of(header.type, bytes, static_cast<Order*>(nullptr));
+}
+
+} // namespace joblet::worker

@@ -1,0 +1,90 @@
+#include "broker-root/worker/record.h"
+
+#include <sodium.h>
+
+#include <algorithm>
+#include <cstring>
+#include <type_traits>
+
+namespace joblet::worker {
+namespace {
+
+using protocol::Access;
+using protocol::Backend;
+using protocol::VolumeType;
+
+using Checksum = decltype(VolumeRecord::checksum);
+
+template <class Record> Checksum checksum_of(const Record& record) {
+    static_assert(std::is_trivially_copyable_v<Record> && std::has_unique_object_representations_v<Record>);
+    static_assert(offsetof(Record, checksum) + sizeof record.checksum == sizeof record);
+    Checksum out{};
+    crypto_generichash(out.data(), out.size(), reinterpret_cast<const unsigned char*>(&record), offsetof(Record, checksum), nullptr, 0);
+    return out;
+}
+
+template <class Record, class IdType> std::optional<Record> read_record(std::span<const std::byte> bytes, const IdType& id) {
+    Record record;
+    if (bytes.size() != sizeof record) {
+        return std::nullopt;
+    }
+    std::memcpy(&record, bytes.data(), sizeof record);
+    if (record.checksum != checksum_of(record) || record.id != id || !is_sound(record)) {
+        return std::nullopt;
+    }
+    return record;
+}
+
+bool fits(VolumeType type, Backend backend) {
+    return (type == VolumeType::Filesystem && backend == Backend::Image) || (type == VolumeType::Memory && backend == Backend::Tmpfs);
+}
+
+} // namespace
+
+bool is_sound(const VolumeRecord& record) {
+    const bool has_image = record.backend == Backend::Image;
+    return record.magic == kVolumeRecordMagic && record.version == kVolumeRecordVersion && record.size == sizeof(VolumeRecord) &&
+           !record.id.is_none() && record.name.well_formed() && is_valid_name(record.name.view()) && fits(record.type, record.backend) &&
+           record.size_bytes >= protocol::kVolumeSizeMin && record.size_bytes <= protocol::kVolumeSizeMax &&
+           record.inodes <= protocol::kVolumeInodesMax && record.image_bytes <= INT64_MAX && (has_image || record.image_bytes == 0) &&
+           record.flags == 0 && record.labels_size <= protocol::kLabelsMax &&
+           std::ranges::all_of(record.reserved, [](auto byte) { return byte == 0; });
+}
+
+bool is_sound(const JobRecord& record) {
+    const auto count = record.volume_count;
+    if (record.magic != kJobRecordMagic || record.version != kJobRecordVersion || record.size != sizeof(JobRecord) || record.id.is_none() ||
+        record.kind > static_cast<std::uint32_t>(JobKind::System) || count > record.volumes.size()) {
+        return false;
+    }
+    for (std::size_t i = 0; i < record.volumes.size(); ++i) {
+        const bool used = i < count;
+        const bool known = record.access[i] == Access::ReadWrite || record.access[i] == Access::ReadOnly;
+        if (!known || record.volumes[i].is_none() == used || (!used && record.access[i] != Access{})) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool start_checksums() {
+    return sodium_init() >= 0;
+}
+
+void seal(VolumeRecord& record) {
+    record.checksum = checksum_of(record);
+}
+
+void seal(JobRecord& record) {
+    record.checksum = checksum_of(record);
+}
+
+std::optional<VolumeRecord> read_volume_record(std::span<const std::byte> bytes, const VolumeId& id) {
+    return read_record<VolumeRecord>(bytes, id);
+}
+
+std::optional<JobRecord> read_job_record(std::span<const std::byte> bytes, const JobId& id) {
+    return read_record<JobRecord>(bytes, id);
+}
+
+} // namespace joblet::worker

@@ -1,0 +1,79 @@
+// A connection to the API daemon.
+#pragma once
+
+#include <string>
+
+#include <capnp/rpc-twoparty.h>
+#include <kj/async-io.h>
+
+#include "cli/failure.h"
+#include "schema/joblet.capnp.h"
+
+namespace joblet::cli {
+
+// The daemon went away before it answered: what was asked may or may not be done.
+class ConnectionLost : public CommandFailure {
+  public:
+    using CommandFailure::CommandFailure;
+};
+
+class Client {
+  public:
+    // Throws CommandFailure, with what to do about it, if nobody listens there or the caller may not connect.
+    explicit Client(const std::string& socket);
+
+    rpc::Joblet::Client joblet() {
+        return joblet_;
+    }
+    rpc::VolumeService::Client volumes();
+    rpc::JobService::Client jobs();
+
+    // The answer to a call. Throws ConnectionLost, or CommandFailure if the daemon does not react at all or does not speak our
+    // language. How long the work itself takes is not bounded here: making a large volume on a slow disk takes its time.
+    template <class Answer> auto wait(Answer&& answer) {
+        return understood([&] {
+            timer().timeoutAfter(kReactionTime, joblet_.whenResolved()).wait(io_.waitScope);
+            return answer.wait(io_.waitScope);
+        });
+    }
+    // The same for an answer that takes no longer than that.
+    template <class Answer> auto wait_at_most(kj::Duration time, Answer&& answer) {
+        auto bounded = timer().timeoutAfter(time, kj::mv(answer));
+        return understood([&] { return bounded.wait(io_.waitScope); });
+    }
+
+  private:
+    template <class Function> static auto understood(Function&& function) {
+        try {
+            return function();
+        } catch (const kj::Exception& problem) {
+            rethrow(problem);
+        }
+    }
+    static constexpr auto kReactionTime = 10 * kj::SECONDS;
+
+    kj::Timer& timer() {
+        return io_.provider->getTimer();
+    }
+    [[noreturn]] static void rethrow(const kj::Exception& problem);
+
+    kj::AsyncIoContext io_;
+    kj::Own<kj::AsyncCapabilityStream> stream_;
+    capnp::TwoPartyClient rpc_;
+    rpc::Joblet::Client joblet_;
+};
+
+// Refusals are data in this interface: gives the value, or throws the error as CommandFailure.
+Error error_of(rpc::Error::Reader error);
+template <class ResultReader> auto value_of(ResultReader result) {
+    if (result.isError()) {
+        throw CommandFailure(error_of(result.getError()));
+    }
+    return result.getValue();
+}
+
+inline std::string text_of(capnp::Text::Reader text) {
+    return {text.cStr(), text.size()};
+}
+
+} // namespace joblet::cli

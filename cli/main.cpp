@@ -1,0 +1,90 @@
+// rnx: the command line of Joblet Storage.
+#include <sys/prctl.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "cli/arguments.h"
+#include "cli/failure.h"
+#include "cli/filter_table.h"
+#include "cli/output.h"
+#include "cli/run.h"
+#include "cli/terminal.h"
+#include "cli/version.h"
+#include "cli/volume.h"
+
+namespace joblet::cli {
+namespace {
+
+// Before anything is read that others wrote.
+void confine() {
+#ifndef JOBLET_SANITIZE // the sanitizers' own runtime makes more calls than rnx does
+    const auto program = compile_filter(filter_table(), {}, OtherCalls::KillProcess);
+    if (!program) {
+        throw CommandFailure({ErrorCode::Internal, "rnx could not confine itself: " + program.error(), ""});
+    }
+    const int problem = ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 ? install_filter(*program) : errno;
+    if (problem != 0) {
+        throw CommandFailure({ErrorCode::Internal, std::string("rnx could not confine itself: ") + std::strerror(problem), ""});
+    }
+#endif
+}
+
+int carry_out(const CommandLine& line) {
+    struct Visitor {
+        const CommandLine& line;
+        int operator()(const VolumeCreate& create) const {
+            return create_volume(create, line);
+        }
+        int operator()(const VolumeList& list) const {
+            return list_volumes(list, line);
+        }
+        int operator()(const VolumeInspect& inspect) const {
+            return inspect_volumes(inspect, line);
+        }
+        int operator()(const VolumeRemove& remove) const {
+            return remove_volumes(remove, line);
+        }
+        int operator()(const Run& run) const {
+            return run_job(run, line);
+        }
+        int operator()(const Version& /*version*/) const {
+            return show_version(line);
+        }
+        int operator()(const ShowText& show) const {
+            write_stdout(show.text);
+            return 0;
+        }
+    };
+    return std::visit(Visitor{line}, line.command);
+}
+
+int main_of_rnx(const std::vector<std::string>& arguments) {
+    const char* socket = std::getenv("JOBLET_SOCKET");
+    const auto line = parse_command_line(arguments, socket == nullptr ? "" : socket);
+    if (!line) {
+        write_stderr(render_error(line.error().error, line.error().format));
+        return line.error().exit_status;
+    }
+    try {
+        confine();
+        return carry_out(*line);
+    } catch (const CommandFailure& failure) {
+        write_stderr(render_error(failure.error(), line->format));
+    } catch (const std::exception& problem) {
+        write_stderr(render_error({ErrorCode::Internal, std::string("rnx failed: ") + problem.what(), ""}, line->format));
+    }
+    return std::holds_alternative<Run>(line->command) ? kExitRunFailed : kExitRefused;
+}
+
+} // namespace
+} // namespace joblet::cli
+
+int main(int argc, char** argv) {
+    joblet::cli::open_missing_stdio();
+    return joblet::cli::main_of_rnx(std::vector<std::string>(argv + (argc > 0 ? 1 : 0), argv + argc));
+}

@@ -1,0 +1,303 @@
+#include "cli/output.h"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstdio>
+
+#include <nlohmann/json.hpp>
+#include <yaml-cpp/yaml.h>
+
+#include "shared/size.h"
+
+namespace joblet::cli {
+namespace {
+
+using Json = nlohmann::ordered_json; // keys in the order we write them: the same everywhere
+
+Json time_or_null(std::int64_t ns) {
+    return ns == 0 ? Json(nullptr) : Json(rfc3339(ns));
+}
+
+// The one place that knows the keys; YAML is written from it too.
+Json to_json(const VolumeView& volume) {
+    auto labels = Json::object();
+    for (const auto& [key, value] : volume.labels) {
+        labels[key] = value;
+    }
+    return {
+        {"id", volume.id},
+        {"name", volume.name},
+        {"type", volume.type},
+        {"size_bytes", volume.size_bytes},
+        {"status", volume.status},
+        {"created_at", time_or_null(volume.created_ns)},
+        {"last_used", time_or_null(volume.last_used_ns)},
+        {"current_job_id", volume.current_job.empty() ? Json(nullptr) : Json(volume.current_job)},
+        {"labels", std::move(labels)},
+        {"owner", volume.owner},
+        {"backend", volume.backend},
+        {"enforcement", volume.enforcement},
+    };
+}
+
+Json to_json(std::span<const VolumeView> volumes) {
+    auto list = Json::array();
+    for (const auto& volume : volumes) {
+        list.push_back(to_json(volume));
+    }
+    return list;
+}
+
+constexpr int kIndent = 2;
+
+// ASCII only: nothing that a terminal would obey.
+std::string json_text(const Json& value, int indent) {
+    return value.dump(indent, ' ', true, Json::error_handler_t::replace) + "\n";
+}
+
+// Texts are quoted, always: "no", "1e3" and "null" are names like any other. So are keys that users chose (labels).
+enum class Keys : std::uint8_t { Ours, Users };
+
+void emit_yaml(YAML::Emitter& out, const Json& value, Keys keys) {
+    if (value.is_object()) {
+        out << (value.empty() ? YAML::Flow : YAML::Block) << YAML::BeginMap;
+        for (const auto& [key, inner] : value.items()) {
+            out << YAML::Key << (keys == Keys::Ours ? YAML::Auto : YAML::DoubleQuoted) << key << YAML::Value;
+            emit_yaml(out, inner, Keys::Users);
+        }
+        out << YAML::EndMap;
+    } else if (value.is_array()) {
+        out << (value.empty() ? YAML::Flow : YAML::Block) << YAML::BeginSeq;
+        for (const auto& inner : value) {
+            emit_yaml(out, inner, Keys::Ours);
+        }
+        out << YAML::EndSeq;
+    } else if (value.is_string()) {
+        out << YAML::DoubleQuoted << value.get_ref<const std::string&>();
+    } else if (value.is_null()) {
+        out << YAML::Null;
+    } else {
+        out << value.get<std::uint64_t>();
+    }
+}
+
+std::string yaml_text(const Json& value) {
+    YAML::Emitter out;
+    out.SetNullFormat(YAML::LowerNull);
+    out.SetOutputCharset(YAML::EscapeNonAscii); // nothing that a terminal would obey
+    emit_yaml(out, value, Keys::Ours);
+    return std::string(out.c_str(), out.size()) + "\n";
+}
+
+// JSON or YAML; a table is not its business.
+std::string structured_text(const Json& value, Format format) {
+    return format == Format::Yaml ? yaml_text(value) : json_text(value, kIndent);
+}
+
+// Characters as a terminal counts them, for text in which each has one column.
+std::size_t columns_of(std::string_view text) {
+    return static_cast<std::size_t>(std::ranges::count_if(text, [](char c) { return (static_cast<unsigned char>(c) & 0xC0U) != 0x80U; }));
+}
+
+void pad(std::string& line, std::string_view cell, std::size_t width) {
+    line += cell;
+    line.append(width - std::min(width, columns_of(cell)), ' ');
+}
+
+std::string time_or_never(std::int64_t ns) {
+    return ns == 0 ? "never" : rfc3339(ns);
+}
+
+struct Column {
+    std::string_view title;
+    int importance; // the least important goes first when the terminal is narrow
+    std::string (*cell)(const VolumeView&);
+};
+
+constexpr std::array kColumns = {
+    Column{"NAME", 9, [](const VolumeView& volume) { return printable(volume.name); }},
+    Column{"OWNER", 8, [](const VolumeView& volume) { return std::to_string(volume.owner); }},
+    Column{"TYPE", 5, [](const VolumeView& volume) { return printable(volume.type); }},
+    Column{"SIZE", 6, [](const VolumeView& volume) { return format_size(volume.size_bytes); }},
+    Column{"STATUS", 7, [](const VolumeView& volume) { return printable(volume.status); }},
+    Column{"CREATED", 3, [](const VolumeView& volume) { return time_or_never(volume.created_ns); }},
+    Column{"LAST USED", 2, [](const VolumeView& volume) { return time_or_never(volume.last_used_ns); }},
+    Column{"JOB", 4,
+           [](const VolumeView& volume) { return volume.current_job.empty() ? "-" : printable(volume.current_job.substr(0, 12)); }},
+    Column{"BACKEND", 1, [](const VolumeView& volume) { return printable(volume.backend); }},
+};
+constexpr std::size_t kGap = 2;
+
+struct FilledColumn {
+    int importance;
+    std::size_t width;
+    std::vector<std::string> cells; // the title first
+};
+
+std::vector<FilledColumn> fill_columns(std::span<const VolumeView> volumes, Owners owners) {
+    std::vector<FilledColumn> filled;
+    for (const auto& column : kColumns) {
+        if (column.title == "OWNER" && owners == Owners::Hide) {
+            continue;
+        }
+        FilledColumn cells{column.importance, 0, {std::string(column.title)}};
+        for (const auto& volume : volumes) {
+            cells.cells.push_back(column.cell(volume));
+        }
+        for (const auto& cell : cells.cells) {
+            cells.width = std::max(cells.width, columns_of(cell));
+        }
+        filled.push_back(std::move(cells));
+    }
+    return filled;
+}
+
+void drop_until_fits(std::vector<FilledColumn>& columns, unsigned width) {
+    const auto total = [&columns] {
+        std::size_t sum = (columns.size() - 1) * kGap;
+        for (const auto& column : columns) {
+            sum += column.width;
+        }
+        return sum;
+    };
+    while (columns.size() > 1 && total() > width) {
+        columns.erase(std::ranges::min_element(columns, {}, &FilledColumn::importance));
+    }
+}
+
+std::string render_table(std::span<const VolumeView> volumes, Owners owners, std::optional<unsigned> width) {
+    auto columns = fill_columns(volumes, owners);
+    if (width) {
+        drop_until_fits(columns, *width);
+    }
+    std::string text;
+    for (std::size_t row = 0; row <= volumes.size(); ++row) {
+        std::string line;
+        for (const auto& column : columns) {
+            pad(line, column.cells[row], column.width + kGap);
+        }
+        line.erase(line.find_last_not_of(' ') + 1);
+        text += line + "\n";
+    }
+    return text;
+}
+
+std::string render_properties(const VolumeView& volume) {
+    std::string text;
+    const auto line = [&text](std::string_view key, std::string_view value) {
+        constexpr std::size_t kKeyWidth = 14;
+        pad(text, key, kKeyWidth);
+        text += printable(value) + "\n";
+    };
+    line("Name", volume.name);
+    line("Id", volume.id);
+    line("Owner", std::to_string(volume.owner));
+    line("Type", volume.type);
+    line("Size", format_size(volume.size_bytes) + " (" + std::to_string(volume.size_bytes) + " bytes)");
+    line("Status", volume.status);
+    line("Created", time_or_never(volume.created_ns));
+    line("Last used", time_or_never(volume.last_used_ns));
+    line("Job", volume.current_job.empty() ? "-" : volume.current_job);
+    line("Backend", volume.backend);
+    line("Enforcement", volume.enforcement);
+    for (const auto& [key, value] : volume.labels) {
+        line("Label", key + "=" + value);
+    }
+    return text;
+}
+
+} // namespace
+
+std::string render_list(std::span<const VolumeView> volumes, Format format, Owners owners, std::optional<unsigned> width) {
+    return format == Format::Table ? render_table(volumes, owners, width) : structured_text(to_json(volumes), format);
+}
+
+std::string render_volume(const VolumeView& volume, Format format) {
+    return format == Format::Table ? render_properties(volume) : structured_text(to_json(volume), format);
+}
+
+std::string render_volumes(std::span<const VolumeView> volumes, Format format) {
+    if (format != Format::Table) {
+        return structured_text(to_json(volumes), format);
+    }
+    std::string text;
+    for (const auto& volume : volumes) {
+        if (!text.empty()) {
+            text += "\n";
+        }
+        text += render_properties(volume);
+    }
+    return text;
+}
+
+std::string render_names(std::span<const std::string> names, Format format) {
+    if (format != Format::Table) {
+        auto list = Json::array();
+        for (const auto& name : names) {
+            list.push_back(name);
+        }
+        return structured_text(list, format);
+    }
+    std::string text;
+    for (const auto& name : names) {
+        text += printable(name) + "\n";
+    }
+    return text;
+}
+
+std::string render_version(const VersionView& version, Format format) {
+    if (format != Format::Table) {
+        const auto server = version.server ? Json(*version.server) : Json(nullptr);
+        return structured_text({{"client", version.client}, {"server", server}}, format);
+    }
+    return "client: " + version.client +
+           "\nserver: " + (version.server ? printable(*version.server) : "not reachable (" + printable(version.server_problem) + ")") +
+           "\n";
+}
+
+std::string render_error(const Error& error, Format format) {
+    if (format == Format::Json) {
+        const Json object = {
+            {"error", {{"code", error_code_name(error.code)}, {"message", error.message}, {"hint", error.hint}}},
+        };
+        return json_text(object, -1);
+    }
+    std::string text = "rnx: " + printable(error.message) + "\n";
+    if (!error.hint.empty()) {
+        text += "hint: " + printable(error.hint) + "\n";
+    }
+    return text;
+}
+
+std::string rfc3339(std::int64_t ns) {
+    // Not gmtime(3): it reads the time zone's file, which the filter forbids.
+    using namespace std::chrono;
+    const auto time = floor<seconds>(sys_time<nanoseconds>(nanoseconds(ns)));
+    const auto day = floor<days>(time);
+    const year_month_day date(day);
+    const hh_mm_ss clock(time - day);
+    std::array<char, 64> text{};
+    const int size =
+        std::snprintf(text.data(), text.size(), "%04d-%02u-%02uT%02d:%02d:%02dZ", static_cast<int>(date.year()),
+                      static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()), static_cast<int>(clock.hours().count()),
+                      static_cast<int>(clock.minutes().count()), static_cast<int>(clock.seconds().count()));
+    return {text.data(), static_cast<std::size_t>(size)};
+}
+
+std::string printable(std::string_view text) {
+    std::string out;
+    out.reserve(text.size());
+    for (std::size_t i = 0; i < text.size(); ++i) {
+        const auto byte = static_cast<unsigned char>(text[i]);
+        // C1 controls (U+0080 … U+009F) are two bytes in UTF-8, and terminals obey them as they do an escape sequence.
+        const bool c1 = byte == 0xC2 && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xA0;
+        if (c1) {
+            ++i;
+        }
+        out += c1 || byte < 0x20 || byte == 0x7F ? '?' : text[i];
+    }
+    return out;
+}
+
+} // namespace joblet::cli
