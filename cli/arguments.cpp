@@ -358,6 +358,10 @@ std::expected<RunVolume, Error> parse_run_volume(std::string_view text) {
     if (!rest.starts_with('/')) {
         return refuse(in_quotes(rest) + " is neither a path nor ro", "write " + std::string(kRunVolumeForms));
     }
+    // A target could have a colon in it, but then a mistyped option would become part of a path.
+    if (const auto colon = rest.find(':'); colon != std::string_view::npos) {
+        return refuse(in_quotes(rest.substr(colon + 1)) + " is not ro", "write " + std::string(kRunVolumeForms));
+    }
     if (!is_valid_target(rest)) {
         return refuse(in_quotes(rest) + " is no valid target", "a target is " + std::string(kTargetForms));
     }

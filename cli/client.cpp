@@ -80,9 +80,7 @@ rpc::JobService::Client Client::jobs() {
 void Client::rethrow(const kj::Exception& problem) {
     switch (problem.getType()) {
     case kj::Exception::Type::DISCONNECTED:
-        throw ConnectionLost({ErrorCode::Unavailable, "the daemon went away before it answered",
-                              "try again; if that does not help, you may have too many connections open, or broker.toml, section "
-                              "[socket], does not allow you to connect"});
+        throw ConnectionLost({ErrorCode::Unavailable, "the daemon went away before it answered", std::string(kLostHint)});
     case kj::Exception::Type::OVERLOADED:
         throw CommandFailure({ErrorCode::Unavailable, "the daemon did not answer in time", "try again"});
     case kj::Exception::Type::UNIMPLEMENTED:

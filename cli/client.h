@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include <capnp/rpc-twoparty.h>
 #include <kj/async-io.h>
@@ -10,6 +11,10 @@
 #include "schema/joblet.capnp.h"
 
 namespace joblet::cli {
+
+// What may help after that, and what may be behind it.
+inline constexpr std::string_view kLostHint = "try again; if that does not help, you may have too many connections open, or broker.toml, "
+                                              "section [socket], does not allow you to connect";
 
 // The daemon went away before it answered: what was asked may or may not be done.
 class ConnectionLost : public CommandFailure {

@@ -202,7 +202,10 @@ std::string render_properties(const VolumeView& volume) {
     line("Backend", volume.backend);
     line("Enforcement", volume.enforcement);
     for (const auto& [key, value] : volume.labels) {
-        line("Label", key + "=" + value);
+        auto label = key;
+        label += '=';
+        label += value;
+        line("Label", label);
     }
     return text;
 }

@@ -141,7 +141,7 @@ int run_job(const Run& run, const CommandLine& line) {
         return report(*record, run, line.format);
     }
     if (!job) {
-        throw CommandFailure({ErrorCode::Unavailable, "the daemon went away before the job was started", "try again"});
+        throw CommandFailure({ErrorCode::Unavailable, "the daemon went away before the job was started", std::string(kLostHint)});
     }
     return ask_how_it_ended(*job, line);
 }

@@ -82,6 +82,9 @@ void EventLoop::run() {
     std::array<epoll_event, 64> events{};
     while (!stopped_) {
         run_ready();
+        if (stopped_) {
+            break;
+        }
         const int count = ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), timeout_ms());
         if (count < 0 && errno != EINTR) {
             std::abort();

@@ -1,59 +1,18 @@
 #include "broker-root/broker/jobs.h"
 
-#include <fcntl.h>
-#include <linux/nsfs.h>
-#include <sched.h>
 #include <signal.h>
-#include <sys/epoll.h>
-#include <sys/ioctl.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cstring>
-#include <ctime>
 
-#include <fmt/format.h>
-
+#include "broker-root/broker/clock.h"
 #include "broker-root/kernel/cgroup.h"
 #include "shared/datagram.h"
-#include "shared/job_spec.h"
-#include "shared/log.h"
 
 namespace joblet::broker {
 
 namespace {
 
-// A group that does not become empty after its pid 1 is gone has a process stuck in the kernel; whoever waits is told by then.
-constexpr std::chrono::seconds kPatience{10};
 constexpr std::size_t kHostNameDigits = 12; // as container engines show ids
-
-std::int64_t now_ns() {
-    timespec now{};
-    ::clock_gettime(CLOCK_REALTIME, &now);
-    return now.tv_sec * 1'000'000'000LL + now.tv_nsec;
-}
-
-Fd duplicate(int fd) {
-    return Fd(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
-}
-
-worker::JobRecord make_record(std::uint32_t owner, std::uint32_t slot, worker::JobKind kind) {
-    worker::JobRecord record;
-    record.magic = worker::kJobRecordMagic;
-    record.version = worker::kJobRecordVersion;
-    record.size = sizeof record;
-    record.id = make_random_id<JobId>();
-    record.started_ns = now_ns();
-    record.owner_uid = owner;
-    record.slot = slot;
-    record.kind = static_cast<std::uint32_t>(kind);
-    return record;
-}
-
-bool is_system(const Job& job) {
-    return job.record.kind == static_cast<std::uint32_t>(worker::JobKind::System);
-}
 
 protocol::JobEntry entry_of(const Job& job) {
     protocol::JobEntry entry;
@@ -67,27 +26,29 @@ protocol::JobEntry entry_of(const Job& job) {
     return entry;
 }
 
-ExitRecord killed_record(const Job& job) {
-    ExitRecord record;
-    record.magic = kExitMagic;
-    record.kind = ExitKind::Killed;
-    record.started_ns = job.record.started_ns;
-    record.ended_ns = now_ns();
-    return record;
-}
-
 bool may_manage(const Job& job, const Client& client, protocol::Authority authority) {
     return job.record.owner_uid == client.uid || (authority == protocol::Authority::Admin && client.admin);
 }
 
 } // namespace
 
-// ---------------------------------------------------------------- start
+worker::JobRecord make_job_record(std::uint32_t owner, std::uint32_t slot, worker::JobKind kind) {
+    worker::JobRecord record;
+    record.magic = worker::kJobRecordMagic;
+    record.version = worker::kJobRecordVersion;
+    record.size = sizeof record;
+    record.id = make_random_id<JobId>();
+    record.started_ns = realtime_ns();
+    record.owner_uid = owner;
+    record.slot = slot;
+    record.kind = static_cast<std::uint32_t>(kind);
+    return record;
+}
 
 std::uint64_t Jobs::alive_of(std::uint32_t uid) const {
     return static_cast<std::uint64_t>(std::ranges::count_if(jobs_, [uid](const auto& entry) {
         const Job& job = *entry.second;
-        return job.record.owner_uid == uid && !is_system(job) && job.state != protocol::JobState::Ended;
+        return job.record.owner_uid == uid && !job.is_system() && job.state != protocol::JobState::Ended;
     }));
 }
 
@@ -153,7 +114,7 @@ Task<protocol::Reply> Jobs::start(protocol::StartJob request, std::uint32_t uid,
     }
 
     auto job = std::make_shared<Job>(p_.loop);
-    job->record = make_record(uid, *slot, worker::JobKind::User);
+    job->record = make_job_record(uid, *slot, worker::JobKind::User);
     const JobId id = job->record.id;
     Plan plan;
     plan.base = request.base;
@@ -196,212 +157,9 @@ Task<protocol::Reply> Jobs::start(protocol::StartJob request, std::uint32_t uid,
     co_return reply;
 }
 
-Task<std::expected<void, Failure>> Jobs::run_system_job(std::vector<std::string> arguments, Fd input, std::uint32_t slot) {
-    auto spec = make_job_spec({std::move(arguments), {"PATH=/usr/sbin:/usr/bin", "HOME=/work"}, "/work"});
-    Fd output(::memfd_create("joblet-system-job", MFD_CLOEXEC));
-    if (!spec || !output.valid()) {
-        co_return std::unexpected(Failure{ErrorCode::Internal, Step::ReadJobSpec, errno});
-    }
-    auto job = std::make_shared<Job>(p_.loop);
-    job->record = make_record(0, slot, worker::JobKind::System);
-    const JobId id = job->record.id;
-    Plan plan;
-    plan.record = job->record;
-    plan.base = NameText(worker::kSystemBase);
-    plan.host_name = NameText("joblet-system");
-    auto [control, control_peer] = make_seqpacket_pair();
-    const std::array<int, kHelloDescriptors> stdio = {input.get(), output.get(), output.get()};
-    if (!send_message(control_peer.get(), ControlHello{kHelloMagic}, stdio, Wait::No)) {
-        co_return std::unexpected(Failure{ErrorCode::Internal, Step::CheckStdio, errno});
-    }
-    plan.control = std::move(control);
-    job->control_peer = std::move(control_peer);
-    plan.spec = std::move(*spec);
-    jobs_.emplace(id, job);
-
-    const auto launched = co_await launch(job, std::move(plan));
-    if (!launched) {
-        jobs_.erase(id);
-        co_return std::unexpected(launched.error());
-    }
-    const Gate settled = job->settled;
-    co_await settled;
-    const ExitRecord& exit = job->exit;
-    if (exit.kind == ExitKind::Exited && exit.code == 0) {
-        co_return std::expected<void, Failure>();
-    }
-    std::array<char, 256> said{};
-    const ssize_t size = ::pread(output.get(), said.data(), said.size(), 0);
-    log::error(fmt::format("a system job failed with status {}: {}", exit_status_of(exit),
-                           std::string_view(said.data(), size > 0 ? static_cast<std::size_t>(size) : 0)));
-    co_return std::unexpected(Failure{ErrorCode::Internal, exit.step == Step::None ? Step::MakeFilesystem : exit.step, exit.sys_errno});
-}
-
-std::expected<void, Failure> Jobs::make_group(Job& job) {
-    const auto name = hex_digits(job.record.id.bytes);
-    auto group = kernel::make_cgroup(cgroups_.get(), name.data());
-    if (!group) {
-        return std::unexpected(Failure{ErrorCode::Internal, Step::MakeCgroup, group.error()});
-    }
-    job.cgroup = std::move(*group);
-    auto events = kernel::open_cgroup_events(job.cgroup.get());
-    if (!events) {
-        return std::unexpected(Failure{ErrorCode::Internal, Step::MakeCgroup, events.error()});
-    }
-    job.cgroup_events = std::move(*events);
-    return {};
-}
-
-Task<std::expected<void, Failure>> Jobs::launch(JobPointer job, Plan plan) {
-    const std::uint32_t slot = plan.record.slot;
-    const auto namespaces = co_await p_.slots.namespaces(slot);
-    if (!namespaces) {
-        co_return std::unexpected(namespaces.error());
-    }
-
-    worker::PrepareJob prepare;
-    prepare.record = plan.record;
-    prepare.base = plan.base;
-    prepare.work_bytes = p_.config.work_bytes;
-    prepare.tmp_bytes = p_.config.tmp_bytes;
-    prepare.shm_bytes = p_.config.shm_bytes;
-    prepare.slot_first = p_.slots.first_uid(slot);
-    prepare.volume_count = static_cast<std::uint32_t>(plan.volumes.size());
-    std::ranges::copy(plan.volumes, prepare.volumes.begin());
-    std::vector<Fd> with_prepare;
-    with_prepare.push_back(duplicate(namespaces->volume));
-    WorkerReply prepared = co_await p_.workers.order(prepare, std::move(with_prepare));
-    if (!prepared.ok() && !prepared.lost) {
-        co_return std::unexpected(prepared.failure()); // the worker has undone what it did
-    }
-
-    std::expected<void, Failure> result;
-    if (prepared.lost) {
-        result = std::unexpected(prepared.failure());
-    } else if (prepared.descriptors.size() != worker::kPreparedFixed + plan.volumes.size()) {
-        result = std::unexpected(Failure{ErrorCode::Internal, Step::MountVolume, 0});
-    }
-    if (result) {
-        result = make_group(*job);
-    }
-    if (result) {
-        auto [mine, stages] = make_seqpacket_pair();
-        job->status = std::move(mine);
-        spawner::Launch order;
-        order.host_name = plan.host_name;
-        order.kind = static_cast<worker::JobKind>(plan.record.kind);
-        order.volume_count = prepare.volume_count;
-        std::ranges::transform(plan.volumes, order.volumes.begin(),
-                               [](const worker::MountVolume& volume) { return spawner::MountPoint{volume.name, volume.target}; });
-        std::vector<Fd> d(spawner::kLaunchFixed);
-        d[spawner::kLaunchTemplate] = std::move(prepared.descriptors[worker::kTemplate]);
-        d[spawner::kLaunchUserNamespace] = duplicate(namespaces->job);
-        d[spawner::kLaunchCgroup] = duplicate(job->cgroup.get());
-        d[spawner::kLaunchExitRecord] = std::move(prepared.descriptors[worker::kExitRecord]);
-        d[spawner::kLaunchSpec] = std::move(plan.spec);
-        d[spawner::kLaunchControl] = std::move(plan.control);
-        d[spawner::kLaunchStatus] = std::move(stages);
-        d[spawner::kLaunchVolumesMount] = std::move(prepared.descriptors[worker::kVolumesMount]);
-        d[spawner::kLaunchWorkMount] = std::move(prepared.descriptors[worker::kWorkMount]);
-        d[spawner::kLaunchTmpMount] = std::move(prepared.descriptors[worker::kTmpMount]);
-        d[spawner::kLaunchShmMount] = std::move(prepared.descriptors[worker::kShmMount]);
-        d[spawner::kLaunchPtsMount] = std::move(prepared.descriptors[worker::kPtsMount]);
-        for (std::size_t i = worker::kPreparedFixed; i < prepared.descriptors.size(); ++i) {
-            d.push_back(std::move(prepared.descriptors[i]));
-        }
-        prepared.descriptors.clear();
-        SpawnerReply answer = co_await p_.spawner.order(order, std::move(d));
-        if (answer.ok() && answer.descriptors.size() == 1) {
-            job->pidfd = std::move(answer.descriptors.front());
-            keep(*job);
-            watch(job);
-            co_return std::expected<void, Failure>();
-        }
-        result = std::unexpected(answer.ok() ? Failure{ErrorCode::Internal, Step::CloneStage, 0} : answer.failure());
-        // A spawner that died may have cloned before it could say so
-        if (const auto populated = kernel::is_populated(job->cgroup_events.get()); populated && *populated) {
-            kernel::kill_cgroup(job->cgroup.get());
-            co_await emptied(job);
-        }
-    }
-
-    // Undone in the order it was made; the worker closes the mounts, because closing the last one may wait for a disk
-    if (job->cgroup.valid()) {
-        kernel::remove_cgroup(cgroups_.get(), hex_digits(job->record.id.bytes).data());
-    }
-    worker::ReleaseJob release;
-    release.id = job->record.id;
-    co_await p_.workers.order(release);
-    worker::FinishJob clear;
-    clear.id = job->record.id;
-    co_await p_.workers.order(clear, std::move(prepared.descriptors));
-    co_return result;
-}
-
-// ---------------------------------------------------------------- while it runs
-
-void Jobs::keep(const Job& job) {
-    std::vector<int> descriptors;
-    for (const Fd* fd : {&job.pidfd, &job.status, &job.mount_namespace}) {
-        if (fd->valid()) {
-            descriptors.push_back(fd->get());
-        }
-    }
-    if (!descriptors.empty()) {
-        p_.supervisor.put(job.record.id, descriptors);
-    }
-}
-
-void Jobs::watch(const JobPointer& job) {
-    if (job->status.valid()) {
-        job->status_watch = p_.loop.watch(job->status.get(), EPOLLIN, [this, job](std::uint32_t) { read_status(job); });
-    }
-    if (job->pidfd.valid()) {
-        job->pidfd_watch = p_.loop.watch(job->pidfd.get(), EPOLLIN, [this, job](std::uint32_t) { finish(job); });
-        return;
-    }
-    // Without a pidfd the group tells: everything of the job lives in it
-    job->events_watch = p_.loop.watch(job->cgroup_events.get(), EPOLLPRI, [this, job](std::uint32_t) {
-        if (const auto populated = kernel::is_populated(job->cgroup_events.get()); populated && !*populated) {
-            finish(job);
-        }
-    });
-}
-
-void Jobs::read_status(const JobPointer& job) {
-    std::array<std::byte, sizeof(spawner::StageReport)> buffer{};
-    while (job->status.valid()) {
-        auto received = receive_datagram(job->status.get(), buffer, Wait::No);
-        if (!received && received.error() == ReceiveError::WouldBlock) {
-            return;
-        }
-        spawner::StageReport report;
-        if (!received || received->size != sizeof report) {
-            // Closed, or a pid 1 that talks nonsense: the pidfd and the group say the rest
-            if (job->status_watch != 0) {
-                p_.loop.forget(job->status_watch);
-                job->status_watch = 0;
-            }
-            job->status.reset();
-            return;
-        }
-        std::memcpy(&report, buffer.data(), sizeof report);
-        if (report.type == spawner::StageReportType::Namespace && !job->mount_namespace.valid() && received->descriptors.size() == 1 &&
-            ::ioctl(received->descriptors.front().get(), NS_GET_NSTYPE) == CLONE_NEWNS) {
-            job->mount_namespace = std::move(received->descriptors.front());
-            keep(*job);
-        } else if (report.type == spawner::StageReportType::Running && job->state == protocol::JobState::Starting) {
-            job->state = protocol::JobState::Running;
-            tell(*job);
-        } else if (report.type == spawner::StageReportType::Ended && job->exit.kind == ExitKind::None && is_valid(report.exit)) {
-            job->exit = report.exit;
-        }
-    }
-}
-
 protocol::Reply Jobs::signal(const protocol::SignalJob& request, const Client& client) {
     const auto found = jobs_.find(request.id);
-    if (found == jobs_.end() || is_system(*found->second) || !may_manage(*found->second, client, request.authority)) {
+    if (found == jobs_.end() || found->second->is_system() || !may_manage(*found->second, client, request.authority)) {
         return refusal(ErrorCode::NotFound);
     }
     Job& job = *found->second;
@@ -424,118 +182,9 @@ protocol::Reply Jobs::signal(const protocol::SignalJob& request, const Client& c
     return reply;
 }
 
-// ---------------------------------------------------------------- the end
-
-Task<bool> Jobs::emptied(JobPointer job) {
-    for (int round = 0;; ++round) {
-        const auto populated = kernel::is_populated(job->cgroup_events.get());
-        if (!populated || !*populated) {
-            co_return true;
-        }
-        if (round > 0) {
-            log::error(fmt::format("job {} has a process that does not end; what it holds stays in use", to_string(job->record.id)));
-            job->settled.open();
-        }
-        const Gate changed(p_.loop);
-        const auto watch = p_.loop.watch(job->cgroup_events.get(), EPOLLPRI, [changed](std::uint32_t) { changed.open(); });
-        // The kernel tells of a change at most every 10 ms, and once; the timer also asks again
-        const auto timer = p_.loop.after(round == 0 ? std::chrono::milliseconds(kPatience) : std::chrono::milliseconds(kPatience * 6),
-                                         [changed] { changed.open(); });
-        co_await changed;
-        p_.loop.cancel(timer);
-        p_.loop.forget(watch);
-    }
-}
-
-Task<ExitRecord> Jobs::recorded_exit(JobPointer job) {
-    ExitRecord out = killed_record(*job);
-    const JobId id = job->record.id;
-    co_await p_.workers.order(worker::LoadJobs{}, {}, [&out, id](std::span<const std::byte> bytes) {
-        worker::JobsLoaded part;
-        if (bytes.size() != sizeof part) {
-            return;
-        }
-        std::memcpy(&part, bytes.data(), sizeof part);
-        for (const auto& loaded : std::span(part.jobs).first(std::min<std::size_t>(part.answer.count, part.jobs.size()))) {
-            if (loaded.record.id == id && is_valid(loaded.exit)) {
-                out = loaded.exit;
-            }
-        }
-    });
-    co_return out;
-}
-
-Detached Jobs::finish(JobPointer job) {
-    if (std::exchange(job->finishing, true)) {
-        co_return;
-    }
-    const bool had_status = job->status.valid();
-    read_status(job);
-    for (auto* watch : {&job->pidfd_watch, &job->status_watch, &job->events_watch}) {
-        if (*watch != 0) {
-            p_.loop.forget(std::exchange(*watch, 0));
-        }
-    }
-    if (job->exit.kind == ExitKind::None) {
-        // No word over the socket: killed, unless there never was a socket to this broker
-        job->exit = had_status ? killed_record(*job) : co_await recorded_exit(job);
-    }
-    job->state = protocol::JobState::Ended;
-    tell(*job);
-
-    if (job->cgroup_events.valid()) {
-        co_await emptied(job);
-    }
-    const JobId id = job->record.id;
-    worker::ReleaseJob release;
-    release.id = id;
-    co_await p_.workers.order(release);
-    worker::FinishJob finish_order;
-    finish_order.id = id;
-    std::vector<Fd> held;
-    for (Fd* fd : {&job->mount_namespace, &job->pidfd, &job->status}) {
-        if (fd->valid()) {
-            held.push_back(std::move(*fd));
-        }
-    }
-    p_.supervisor.drop(id); // before the worker's answer: jobletd's copy would keep the mounts
-    const WorkerReply finished = co_await p_.workers.order(finish_order, std::move(held));
-    if (!finished.ok()) {
-        log::error(fmt::format("job {} could not be cleared away: {}", to_string(id), step_phrase(finished.answer.step)));
-    }
-    job->cgroup.reset();
-    job->cgroup_events.reset();
-    kernel::remove_cgroup(cgroups_.get(), hex_digits(id.bytes).data());
-    for (const auto& attached : job->volumes) {
-        p_.registry.detach(attached.id, id);
-        if (Volume* volume = p_.registry.find(attached.id)) {
-            // What a worker did that was given up in the middle of an unmount, nobody knows
-            volume->quarantined = volume->quarantined || finished.lost;
-            volume->record.last_used_ns = std::max(volume->record.last_used_ns, job->exit.ended_ns);
-            volume->record_is_stale = true;
-            p_.news.volume_changed(*volume);
-        }
-    }
-    if (!is_system(*job)) { // whose slot belongs to the operation that ordered it
-        p_.slots.give_back(job->record.slot);
-        ended_.push_back(id);
-        forget_oldest_ended();
-    } else {
-        jobs_.erase(id);
-    }
-    job->settled.open();
-}
-
-void Jobs::forget_oldest_ended() {
-    while (ended_.size() > p_.config.ended_jobs_kept) {
-        jobs_.erase(ended_.front());
-        ended_.pop_front();
-    }
-}
-
 protocol::Reply Jobs::release(const protocol::ReleaseJob& request, const Client* client) {
     const auto found = jobs_.find(request.id);
-    if (found == jobs_.end() || is_system(*found->second) ||
+    if (found == jobs_.end() || found->second->is_system() ||
         (client != nullptr && !may_manage(*found->second, *client, request.authority))) {
         return refusal(ErrorCode::NotFound);
     }
@@ -549,10 +198,8 @@ protocol::Reply Jobs::release(const protocol::ReleaseJob& request, const Client*
     return {};
 }
 
-// ---------------------------------------------------------------- lists and recovery
-
 void Jobs::tell(const Job& job) const {
-    if (!is_system(job)) {
+    if (!job.is_system()) {
         p_.news.job_changed(entry_of(job));
     }
 }
@@ -560,7 +207,7 @@ void Jobs::tell(const Job& job) const {
 protocol::JobPage Jobs::page(const protocol::ListJobs& request) const {
     protocol::JobPage out;
     for (auto at = jobs_.upper_bound(request.after); at != jobs_.end(); ++at) {
-        if (is_system(*at->second)) {
+        if (at->second->is_system()) {
             continue;
         }
         if (out.reply.count == out.jobs.size()) {
@@ -570,85 +217,6 @@ protocol::JobPage Jobs::page(const protocol::ListJobs& request) const {
         out.jobs[out.reply.count++] = entry_of(*at->second);
     }
     return out;
-}
-
-Task<std::expected<void, Failure>> Jobs::load() {
-    std::vector<StoredJob> stored = co_await p_.supervisor.get_all();
-    std::vector<worker::LoadedJob> loaded;
-    const WorkerReply reply = co_await p_.workers.order(worker::LoadJobs{}, {}, [&loaded](std::span<const std::byte> bytes) {
-        worker::JobsLoaded part;
-        if (bytes.size() == sizeof part) {
-            std::memcpy(&part, bytes.data(), sizeof part);
-            const auto entries = std::span(part.jobs).first(std::min<std::size_t>(part.answer.count, part.jobs.size()));
-            loaded.insert(loaded.end(), entries.begin(), entries.end());
-        }
-    });
-    if (!reply.ok()) {
-        co_return std::unexpected(reply.failure());
-    }
-    std::vector<JobPointer> system_jobs;
-    for (const auto& [record, exit] : loaded) {
-        auto job = std::make_shared<Job>(p_.loop);
-        job->record = record;
-        job->exit = exit;
-        for (std::size_t i = 0; i < std::min<std::size_t>(record.volume_count, record.volumes.size()); ++i) {
-            job->volumes.push_back({record.volumes[i], record.access[i]});
-        }
-        if (auto group = kernel::open_cgroup(cgroups_.get(), hex_digits(record.id.bytes).data())) {
-            job->cgroup = std::move(*group);
-            if (auto events = kernel::open_cgroup_events(job->cgroup.get())) {
-                job->cgroup_events = std::move(*events);
-            }
-        }
-        const auto kept = std::ranges::find(stored, record.id, &StoredJob::id);
-        if (kept != stored.end() && kept->descriptors.size() >= 2) {
-            job->pidfd = std::move(kept->descriptors[0]);
-            job->status = std::move(kept->descriptors[1]);
-            if (kept->descriptors.size() == 3) {
-                job->mount_namespace = std::move(kept->descriptors[2]);
-            }
-        }
-        if (!p_.slots.take_exactly(record.slot)) {
-            log::warning(
-                fmt::format("job {} lives in slot {}, which is outside the configuration or taken", to_string(record.id), record.slot));
-        }
-        jobs_.emplace(record.id, job);
-        if (is_system(*job)) {
-            system_jobs.push_back(job);
-        }
-    }
-    for (const auto& left : stored) {
-        if (!jobs_.contains(left.id)) {
-            p_.supervisor.drop(left.id);
-        }
-    }
-    for (const auto& job : system_jobs) {
-        if (job->cgroup.valid()) {
-            kernel::kill_cgroup(job->cgroup.get());
-        }
-        finish(job);
-        const Gate settled = job->settled;
-        co_await settled;
-        p_.slots.give_back(job->record.slot);
-    }
-    co_return std::expected<void, Failure>();
-}
-
-void Jobs::resume() {
-    const auto jobs = jobs_; // finish() changes the map
-    for (const auto& [id, job] : jobs) {
-        for (const auto& attached : job->volumes) {
-            p_.registry.attach(attached.id, {id, attached.access});
-        }
-        job->state = protocol::JobState::Running;
-        const auto populated = job->cgroup_events.valid() ? kernel::is_populated(job->cgroup_events.get()) : kernel::Result<bool>(false);
-        if (populated && *populated) {
-            job->exit = {};
-            watch(job);
-        } else {
-            finish(job);
-        }
-    }
 }
 
 } // namespace joblet::broker

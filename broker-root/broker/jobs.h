@@ -31,6 +31,9 @@ struct AttachedVolume {
 
 struct Job {
     explicit Job(EventLoop& loop) : settled(loop) {}
+    [[nodiscard]] bool is_system() const {
+        return record.kind == static_cast<std::uint32_t>(worker::JobKind::System);
+    }
 
     worker::JobRecord record;
     protocol::JobState state = protocol::JobState::Starting;
@@ -52,6 +55,9 @@ struct Job {
     EventLoop::Watch events_watch = 0;
 };
 using JobPointer = std::shared_ptr<Job>;
+
+// A new id, started now.
+worker::JobRecord make_job_record(std::uint32_t owner, std::uint32_t slot, worker::JobKind kind);
 
 class Jobs {
   public:

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <cstring>
-#include <ctime>
 
 #include <fmt/format.h>
 
+#include "broker-root/broker/clock.h"
 #include "broker-root/worker/image_geometry.h"
 #include "shared/log.h"
 
@@ -18,12 +18,6 @@ using protocol::VolumeType;
 
 constexpr std::chrono::seconds kFlushInterval{30};
 constexpr std::size_t kFlushAtOnce = 64;
-
-std::int64_t now_ns() {
-    timespec now{};
-    ::clock_gettime(CLOCK_REALTIME, &now);
-    return now.tv_sec * 1'000'000'000LL + now.tv_nsec;
-}
 
 bool is_same(const protocol::CreateVolume& request, const worker::VolumeRecord& record) {
     return request.type == record.type && request.size_bytes == record.size_bytes && request.inodes == record.inodes &&
@@ -53,7 +47,7 @@ std::expected<worker::VolumeRecord, protocol::Reply> Volumes::admit(const protoc
     record.size_bytes = request.size_bytes;
     record.inodes = request.inodes;
     record.generation = 1;
-    record.created_ns = now_ns();
+    record.created_ns = realtime_ns();
     record.owner_uid = uid;
     record.type = request.type;
     record.backend = request.type == VolumeType::Memory ? Backend::Tmpfs : Backend::Image;

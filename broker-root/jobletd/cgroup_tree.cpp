@@ -86,8 +86,8 @@ std::vector<std::string> groups_in(int directory) {
 
 } // namespace
 
-CgroupTree::CgroupTree(Fd parent, std::string name, Fd tree, Fd jobs)
-    : parent_(std::move(parent)), name_(std::move(name)), tree_(std::move(tree)), jobs_(std::move(jobs)) {
+CgroupTree::CgroupTree(Fd tree, Fd jobs, Caretaker caretaker)
+    : tree_(std::move(tree)), jobs_(std::move(jobs)), caretaker_(std::move(caretaker)) {
 }
 
 std::expected<CgroupTree, std::string> CgroupTree::make(const std::string& root) {
@@ -111,11 +111,11 @@ std::expected<CgroupTree, std::string> CgroupTree::make(const std::string& root)
     if (!jobs_path.valid()) {
         return std::unexpected(fmt::format("could not open the group of jobs: {}", std::strerror(errno)));
     }
-    CgroupTree out(std::move(*parent), std::move(*name), std::move(*tree), std::move(jobs_path));
-    if (auto ended = out.end_leftovers(); !ended) {
-        return std::unexpected(std::move(ended.error()));
+    auto caretaker = Caretaker::start(parent->get(), *name);
+    if (!caretaker) {
+        return std::unexpected(std::move(caretaker.error()));
     }
-    return out;
+    return CgroupTree(std::move(*tree), std::move(jobs_path), std::move(*caretaker));
 }
 
 std::expected<void, std::string> CgroupTree::end_leftovers() {
@@ -177,7 +177,7 @@ void CgroupTree::remove() {
         (void)kernel::remove_cgroup(jobs_.get(), name.c_str()); // EBUSY: the job is alive, and stays so
     }
     if (kernel::remove_cgroup(tree_.get(), kJobs)) {
-        (void)kernel::remove_cgroup(parent_.get(), name_.c_str());
+        caretaker_.remove_group();
     }
 }
 

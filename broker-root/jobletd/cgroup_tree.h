@@ -6,15 +6,19 @@
 #include <string>
 #include <vector>
 
+#include "broker-root/jobletd/caretaker.h"
 #include "shared/fd.h"
 
 namespace joblet::jobletd {
 
 class CgroupTree {
   public:
-    // Finds cgroup2 at /sys/fs/cgroup or /sys/fs/cgroup/unified, makes the tree of the installation at `root` ("" for /), and
-    // ends what an earlier jobletd left in it besides jobs: waits at most 5 s. An error is a sentence with a hint.
+    // Finds cgroup2 at /sys/fs/cgroup or /sys/fs/cgroup/unified and makes the tree of the installation at `root` ("" for /).
+    // Forks, and needs more power than the rest: see caretaker.h. An error is a sentence with a hint.
     static std::expected<CgroupTree, std::string> make(const std::string& root);
+
+    // Ends what an earlier jobletd left in it besides jobs: waits at most 5 s. Hold the lock.
+    std::expected<void, std::string> end_leftovers();
 
     // O_PATH directory of jobs/.
     [[nodiscard]] int jobs() const {
@@ -33,18 +37,19 @@ class CgroupTree {
     void retire(Group group);
     // True when none is left.
     bool remove_retired();
+    [[nodiscard]] bool has_retired() const {
+        return !retired_.empty();
+    }
 
     // At the end: groups of jobs that are over, then the tree itself unless jobs live in it.
     void remove();
 
   private:
-    CgroupTree(Fd parent, std::string name, Fd tree, Fd jobs);
-    std::expected<void, std::string> end_leftovers();
+    CgroupTree(Fd tree, Fd jobs, Caretaker caretaker);
 
-    Fd parent_;
-    std::string name_;
     Fd tree_;
     Fd jobs_;
+    Caretaker caretaker_;
     std::vector<Group> retired_;
     unsigned long last_number_ = 0;
 };

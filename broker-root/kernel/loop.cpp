@@ -29,7 +29,7 @@ Result<Fd> open_loop(int devices, int number, int flags) {
         return last_errno();
     }
     if (!S_ISBLK(status.st_mode) || major(status.st_rdev) != LOOP_MAJOR) {
-        return std::unexpected(EUCLEAN);
+        return std::unexpected(ENXIO);
     }
     return device;
 }

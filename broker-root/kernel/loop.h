@@ -18,7 +18,7 @@ struct LoopDevice {
 
 // Binds `file` to a free device, autoclear. `devices`: a directory that holds loop-control and the nodes, which is /dev of
 // the caller's namespace. `file` must be open for writing unless ReadOnly. The device holds the open file, its flock(2) too.
-// EBUSY: others were faster every time. EUCLEAN: what is called loopN there is no loop device.
+// EBUSY: others were faster every time. ENXIO: what is called loopN there is no loop device.
 Result<LoopDevice> attach_loop(int devices, int file, LoopAccess access);
 
 } // namespace joblet::kernel

@@ -8,6 +8,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <utility>
@@ -119,6 +120,18 @@ class Context {
     Fd fd_;
 };
 
+Result<void> change_mount(int mount, mount_attr change) {
+    return checked(::mount_setattr(mount, "", AT_EMPTY_PATH, &change, sizeof change));
+}
+
+Result<Fd> open_at(int directory, const char* path, int flags, std::uint32_t mode, std::uint64_t resolve) {
+    open_how how{};
+    how.flags = static_cast<std::uint64_t>(flags | O_CLOEXEC | O_NOFOLLOW);
+    how.mode = mode;
+    how.resolve = resolve;
+    return checked_fd(::syscall(SYS_openat2, directory, path, &how, sizeof how));
+}
+
 } // namespace
 
 Result<Fd> make_tmpfs(const TmpfsOptions& options, Attributes attributes) {
@@ -180,14 +193,6 @@ Result<Fd> clone_mount(int directory, const char* name) {
     return checked_fd(::open_tree(directory, name, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_SYMLINK_NOFOLLOW | empty));
 }
 
-namespace {
-
-Result<void> change_mount(int mount, mount_attr change) {
-    return checked(::mount_setattr(mount, "", AT_EMPTY_PATH, &change, sizeof change));
-}
-
-} // namespace
-
 Result<void> set_attributes(int mount, Attributes attributes) {
     return change_mount(mount, {.attr_set = bits_of(attributes)});
 }
@@ -209,24 +214,17 @@ Result<void> detach_mount(const char* path) {
     return checked(::umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW));
 }
 
-namespace {
-
-Result<Fd> open_at(int directory, const char* path, int flags, std::uint32_t mode, std::uint64_t resolve) {
-    open_how how{};
-    how.flags = static_cast<std::uint64_t>(flags | O_CLOEXEC | O_NOFOLLOW);
-    how.mode = mode;
-    how.resolve = resolve;
-    return checked_fd(::syscall(SYS_openat2, directory, path, &how, sizeof how));
-}
-
-} // namespace
-
 Result<Fd> open_beneath(int directory, const char* name, int flags, std::uint32_t mode) {
     const std::string_view component(name);
     if (component.empty() || component == "." || component == ".." || component.find('/') != std::string_view::npos) {
         return std::unexpected(EINVAL);
     }
     return open_at(directory, name, flags, mode, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV);
+}
+
+Result<Fd> open_directory(int directory) {
+    return open_at(directory, ".", O_RDONLY | O_DIRECTORY, 0,
+                   RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV);
 }
 
 Result<Fd> open_path(const char* path, int flags) {

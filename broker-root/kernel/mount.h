@@ -56,6 +56,8 @@ Result<void> detach_mount(const char* path);
 // The one way to open an object below a directory: a single component, no symlink, no magic link, not beyond the mount.
 // flags: O_PATH | O_DIRECTORY and so on; O_CLOEXEC and O_NOFOLLOW are added. mode only with O_CREAT.
 Result<Fd> open_beneath(int directory, const char* name, int flags, std::uint32_t mode = 0);
+// The directory itself once more, for reading: what fsmount and open_tree give is O_PATH and cannot be listed or changed.
+Result<Fd> open_directory(int directory);
 // Any path in the caller's own namespace, for set-up before the filter: no symlink in any component.
 Result<Fd> open_path(const char* path, int flags);
 

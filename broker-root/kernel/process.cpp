@@ -161,6 +161,10 @@ Result<void> reset_signals() {
         // Fails for SIGKILL, SIGSTOP and the two that the C library keeps for itself; those cannot be set by anybody here
         std::signal(signal, SIG_DFL);
     }
+    return unblock_signals();
+}
+
+Result<void> unblock_signals() {
     sigset_t none;
     ::sigemptyset(&none);
     return checked(::sigprocmask(SIG_SETMASK, &none, nullptr));
@@ -173,11 +177,23 @@ Result<void> block_signal(int signal) {
     return checked(::sigprocmask(SIG_BLOCK, &set, nullptr));
 }
 
-Result<void> ignore_signal(int signal) {
-    if (std::signal(signal, SIG_IGN) == SIG_ERR) {
+namespace {
+
+Result<void> handle_signal(int signal, sighandler_t how) {
+    if (std::signal(signal, how) == SIG_ERR) {
         return last_errno();
     }
     return {};
+}
+
+} // namespace
+
+Result<void> ignore_signal(int signal) {
+    return handle_signal(signal, SIG_IGN);
+}
+
+Result<void> default_signal(int signal) {
+    return handle_signal(signal, SIG_DFL);
 }
 
 // ---------------------------------------------------------------- descriptors, directory, names

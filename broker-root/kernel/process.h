@@ -49,10 +49,12 @@ Result<void> become_namespace_root();
 // Real uid 0, so that it may signal the job; effective and saved 65534, so that the job may not touch its limits.
 Result<void> become_job_supervisor();
 
-// Every signal handled by default, none blocked. Async-signal-safe.
+// Every signal handled by default, none blocked: sixty calls, so once at a program's start.
 Result<void> reset_signals();
-Result<void> block_signal(int signal);
 Result<void> ignore_signal(int signal);
+Result<void> default_signal(int signal);
+Result<void> block_signal(int signal);
+Result<void> unblock_signals();
 
 // Descriptor from[i] becomes i; the first three survive exec, the others do not. Everything else is closed.
 Result<void> place_descriptors(std::span<const int> from);

@@ -45,18 +45,15 @@ class Init {
     enum Source : std::uint8_t { kStart, kSignals, kControl, kStatus, kSources };
 
     void read_start_pipe();
-    void read_requests(Source source);
+    void read_request(Source source);
     void signal_job(int signal) const;
     void hang_up();
     [[nodiscard]] int timeout_ms();
     std::optional<siginfo_t> reap();
     [[nodiscard]] ExitRecord record_of(const siginfo_t& end) const;
-    void stop_watching(Source source) {
-        polled_[source].fd = -1; // poll(2) skips it
-    }
 
     InitStart start_;
-    std::array<pollfd, kSources> polled_{};
+    std::array<pollfd, kSources> polled_{}; // fd -1: done with, poll(2) skips it
     StartFailure failure_;
     std::optional<std::int64_t> kill_at_ms_; // CLOCK_MONOTONIC
 };
@@ -107,7 +104,7 @@ ExitRecord Init::watch() {
         }
         for (const Source source : {kStatus, kControl}) {
             if (polled_[source].revents != 0) {
-                read_requests(source);
+                read_request(source);
             }
         }
         if (polled_[kSignals].revents != 0) {
@@ -136,27 +133,26 @@ void Init::read_start_pipe() {
     } else {
         send_message(start_.channels.status, StageReport{.type = StageReportType::Running}, {}, Wait::No);
     }
-    stop_watching(kStart);
+    polled_[kStart].fd = -1;
 }
 
-// Without a control buffer: descriptors that rnx might send are dropped by the kernel.
-void Init::read_requests(Source source) {
-    for (;;) {
-        std::array<std::byte, sizeof(ControlRequest) + 1> buffer{};
-        const ssize_t size = ::recv(polled_[source].fd, buffer.data(), buffer.size(), MSG_DONTWAIT);
-        if (size < 0 && (errno == EAGAIN || errno == EINTR)) {
-            return;
-        }
-        const auto request = decode_control(std::span<const std::byte>(buffer).first(size > 0 ? static_cast<std::size_t>(size) : 0));
-        if (!request) {
-            // Gone, or no peer of ours. Without the broker the job runs on; without its rnx it does not
-            stop_watching(source);
-            if (source == kControl) {
-                hang_up();
-            }
-            return;
-        }
+// One at a time, so that a peer that never stops cannot keep children from being reaped. Without a control buffer: descriptors
+// that rnx might send are dropped by the kernel.
+void Init::read_request(Source source) {
+    std::array<std::byte, sizeof(ControlRequest) + 1> buffer{};
+    const ssize_t size = ::recv(polled_[source].fd, buffer.data(), buffer.size(), MSG_DONTWAIT);
+    if (size < 0 && (errno == EAGAIN || errno == EINTR)) {
+        return;
+    }
+    const auto request = decode_control(std::span<const std::byte>(buffer).first(size > 0 ? static_cast<std::size_t>(size) : 0));
+    if (request) {
         signal_job(static_cast<int>(request->signal));
+        return;
+    }
+    // Gone, or no peer of ours. Without the broker the job runs on; without its rnx it does not
+    polled_[source].fd = -1;
+    if (source == kControl) {
+        hang_up();
     }
 }
 
@@ -221,7 +217,7 @@ ExitRecord Init::record_of(const siginfo_t& end) const {
 
 } // namespace
 
-void run_init(const InitStart& start, const FilterProgram& filter) {
+void run_init(const InitStart& start, const FilterProgram& filter) noexcept {
     Init init(start);
     Step step = Step::None;
     const auto given_up = init.give_up(filter, step);

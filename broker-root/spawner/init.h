@@ -20,6 +20,6 @@ struct InitStart {
 // Drops to an id that the job cannot touch, installs the filter, closes the job's stdio. Then reaps, passes signals on from
 // both sockets to the job's process group, and hangs up on it when rnx is gone. When the command ends, it publishes the exit
 // record and ends, and with it everything left in the pid namespace.
-[[noreturn]] void run_init(const InitStart& start, const FilterProgram& filter);
+[[noreturn]] void run_init(const InitStart& start, const FilterProgram& filter) noexcept;
 
 } // namespace joblet::spawner

@@ -30,8 +30,8 @@ constexpr int kNotStarted = 127; // seen by nobody: pid 1 reads the pipe
 constexpr mode_t kUmask = 022;
 
 Result<void> start_session() {
-    if (const auto reset = kernel::reset_signals(); !reset) {
-        return reset;
+    if (const auto unblocked = kernel::unblock_signals(); !unblocked) { // pid 1 has SIGCHLD blocked
+        return unblocked;
     }
     if (::setsid() < 0) {
         return last_errno();
@@ -115,7 +115,7 @@ int execute(const JobSpecView& spec) {
 
 } // namespace
 
-void run_job(const JobStart& start, const FilterProgram& filter) {
+void run_job(const JobStart& start, const FilterProgram& filter) noexcept {
     const auto require = [&](const Result<void>& done, Step step) {
         if (!done) {
             fail(start.start_pipe, step, done.error());

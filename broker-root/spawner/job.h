@@ -20,6 +20,6 @@ struct JobStart {
 };
 
 // Called as root of the slot's user namespace with all of its capabilities; 0, 1 and 2 are the job's own.
-[[noreturn]] void run_job(const JobStart& start, const FilterProgram& filter);
+[[noreturn]] void run_job(const JobStart& start, const FilterProgram& filter) noexcept;
 
 } // namespace joblet::spawner

@@ -1,7 +1,9 @@
 // joblet-spawner: clones the stages of jobs, and makes the user namespaces of slots. Obeys only the broker.
 #include <array>
 #include <csignal>
+#include <cstdlib>
 #include <cstring>
+#include <exception>
 #include <string_view>
 #include <vector>
 
@@ -128,7 +130,10 @@ int run(std::span<char*> arguments) {
         return explain("enter an empty mount namespace", entered.error());
     }
     // Children are reaped by the kernel: the broker watches them by pidfd. A log that nobody reads any more is no reason to end
-    for (const int signal : {SIGCHLD, SIGPIPE}) {
+    if (const auto reset = kernel::reset_signals(); !reset) {
+        return explain("reset signals", reset.error());
+    }
+    for (const int signal : kIgnoredSignals) {
         if (const auto ignored = kernel::ignore_signal(signal); !ignored) {
             return explain("ignore a signal", ignored.error());
         }
@@ -144,5 +149,9 @@ int run(std::span<char*> arguments) {
 } // namespace joblet::spawner
 
 int main(int argc, char** argv) {
-    return joblet::spawner::run({argv, static_cast<std::size_t>(argc)});
+    try {
+        return joblet::spawner::run({argv, static_cast<std::size_t>(argc)});
+    } catch (const std::exception&) { // no memory: jobletd starts another
+        return EXIT_FAILURE;
+    }
 }

@@ -97,8 +97,10 @@ VolumePath path_of(const MountPoint& volume) {
 Result<void> Stage::leave_spawner() {
     kernel::set_process_name("joblet-stage");
     ::close(kSpawnerBrokerFd); // the broker learns from its end that the spawner is gone
-    if (const auto reset = kernel::reset_signals(); !reset) {
-        return reset;
+    for (const int signal : kIgnoredSignals) {
+        if (const auto reset = kernel::default_signal(signal); !reset) {
+            return reset;
+        }
     }
     if (::setsid() < 0) {
         return last_errno();
@@ -304,7 +306,7 @@ constexpr std::array kSteps = {
 
 } // namespace
 
-void run_stage(const Launch& order, std::span<const Fd> descriptors, const StageFilters& filters) {
+void run_stage(const Launch& order, std::span<const Fd> descriptors, const StageFilters& filters) noexcept {
     Stage stage(order, descriptors, filters);
     for (const auto& [step, run] : kSteps) {
         if (const auto done = (stage.*run)(); !done) {

@@ -28,7 +28,7 @@ using Words = std::span<char* const>;
 constexpr int kUsage = 2;
 
 void print(const std::string& json) {
-    std::cout << json << std::endl; // seen at once, also through a pipe
+    std::cout << json << '\n' << std::flush; // seen at once, also through a pipe
 }
 
 int report(Words) {

@@ -1,0 +1,204 @@
+// What a stage reports, and the end: when nothing of a job is left, what it held is free again.
+#include <linux/nsfs.h>
+#include <sched.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "broker-root/broker/clock.h"
+#include "broker-root/broker/jobs.h"
+#include "broker-root/kernel/cgroup.h"
+#include "shared/datagram.h"
+#include "shared/log.h"
+
+namespace joblet::broker {
+
+namespace {
+
+// A group that does not become empty after its pid 1 is gone has a process stuck in the kernel; whoever waits is told by then.
+constexpr std::chrono::seconds kPatience{10};
+
+ExitRecord killed_record(const Job& job) {
+    ExitRecord record;
+    record.magic = kExitMagic;
+    record.kind = ExitKind::Killed;
+    record.started_ns = job.record.started_ns;
+    record.ended_ns = realtime_ns();
+    return record;
+}
+
+} // namespace
+
+void Jobs::keep(const Job& job) {
+    std::vector<int> descriptors;
+    for (const Fd* fd : {&job.pidfd, &job.status, &job.mount_namespace}) {
+        if (fd->valid()) {
+            descriptors.push_back(fd->get());
+        }
+    }
+    if (!descriptors.empty()) {
+        p_.supervisor.put(job.record.id, descriptors);
+    }
+}
+
+void Jobs::watch(const JobPointer& job) {
+    if (job->status.valid()) {
+        job->status_watch = p_.loop.watch(job->status.get(), EPOLLIN, [this, job](std::uint32_t) { read_status(job); });
+    }
+    if (job->pidfd.valid()) {
+        job->pidfd_watch = p_.loop.watch(job->pidfd.get(), EPOLLIN, [this, job](std::uint32_t) { finish(job); });
+        return;
+    }
+    // Without a pidfd the group tells: everything of the job lives in it
+    job->events_watch = p_.loop.watch(job->cgroup_events.get(), EPOLLPRI, [this, job](std::uint32_t) {
+        if (const auto populated = kernel::is_populated(job->cgroup_events.get()); populated && !*populated) {
+            finish(job);
+        }
+    });
+}
+
+void Jobs::read_status(const JobPointer& job) {
+    std::array<std::byte, sizeof(spawner::StageReport)> buffer{};
+    while (job->status.valid()) {
+        auto received = receive_datagram(job->status.get(), buffer, Wait::No);
+        if (!received && received.error() == ReceiveError::WouldBlock) {
+            return;
+        }
+        spawner::StageReport report;
+        if (!received || received->size != sizeof report) {
+            // Closed, or a pid 1 that talks nonsense: the pidfd and the group say the rest
+            if (job->status_watch != 0) {
+                p_.loop.forget(job->status_watch);
+                job->status_watch = 0;
+            }
+            job->status.reset();
+            return;
+        }
+        std::memcpy(&report, buffer.data(), sizeof report);
+        if (report.type == spawner::StageReportType::Namespace && !job->mount_namespace.valid() && received->descriptors.size() == 1 &&
+            ::ioctl(received->descriptors.front().get(), NS_GET_NSTYPE) == CLONE_NEWNS) {
+            job->mount_namespace = std::move(received->descriptors.front());
+            keep(*job);
+        } else if (report.type == spawner::StageReportType::Running && job->state == protocol::JobState::Starting) {
+            job->state = protocol::JobState::Running;
+            tell(*job);
+        } else if (report.type == spawner::StageReportType::Ended && job->exit.kind == ExitKind::None && is_valid(report.exit)) {
+            job->exit = report.exit;
+        }
+    }
+}
+
+Task<bool> Jobs::emptied(JobPointer job) {
+    for (int round = 0;; ++round) {
+        const auto populated = kernel::is_populated(job->cgroup_events.get());
+        if (!populated || !*populated) {
+            co_return true;
+        }
+        if (round > 0) {
+            log::error(fmt::format("job {} has a process that does not end; what it holds stays in use", to_string(job->record.id)));
+            job->settled.open();
+        }
+        const Gate changed(p_.loop);
+        const auto watch = p_.loop.watch(job->cgroup_events.get(), EPOLLPRI, [changed](std::uint32_t) { changed.open(); });
+        // The kernel tells of a change at most every 10 ms, and once; the timer also asks again
+        const auto timer = p_.loop.after(round == 0 ? std::chrono::milliseconds(kPatience) : std::chrono::milliseconds(kPatience * 6),
+                                         [changed] { changed.open(); });
+        co_await changed;
+        p_.loop.cancel(timer);
+        p_.loop.forget(watch);
+    }
+}
+
+Task<ExitRecord> Jobs::recorded_exit(JobPointer job) {
+    ExitRecord out = killed_record(*job);
+    const JobId id = job->record.id;
+    co_await p_.workers.order(worker::LoadJobs{}, {}, [&out, id](std::span<const std::byte> bytes) {
+        worker::JobsLoaded part;
+        if (bytes.size() != sizeof part) {
+            return;
+        }
+        std::memcpy(&part, bytes.data(), sizeof part);
+        for (const auto& loaded : std::span(part.jobs).first(std::min<std::size_t>(part.answer.count, part.jobs.size()))) {
+            if (loaded.record.id == id && is_valid(loaded.exit)) {
+                out = loaded.exit;
+            }
+        }
+    });
+    co_return out;
+}
+
+Detached Jobs::finish(JobPointer job) {
+    if (std::exchange(job->finishing, true)) {
+        co_return;
+    }
+    const bool had_status = job->status.valid();
+    read_status(job);
+    for (auto* watch : {&job->pidfd_watch, &job->status_watch, &job->events_watch}) {
+        if (*watch != 0) {
+            p_.loop.forget(std::exchange(*watch, 0));
+        }
+    }
+    if (job->exit.kind == ExitKind::None) {
+        // No word over the socket: killed, unless there never was a socket to this broker
+        job->exit = had_status ? killed_record(*job) : co_await recorded_exit(job);
+    }
+    job->state = protocol::JobState::Ended;
+    tell(*job);
+
+    if (job->cgroup_events.valid()) {
+        co_await emptied(job);
+    }
+    const JobId id = job->record.id;
+    worker::ReleaseJob release;
+    release.id = id;
+    co_await p_.workers.order(release);
+    worker::FinishJob finish_order;
+    finish_order.id = id;
+    std::vector<Fd> held;
+    for (Fd* fd : {&job->mount_namespace, &job->pidfd, &job->status}) {
+        if (fd->valid()) {
+            held.push_back(std::move(*fd));
+        }
+    }
+    p_.supervisor.drop(id); // before the worker's answer: jobletd's copy would keep the mounts
+    const WorkerReply finished = co_await p_.workers.order(finish_order, std::move(held));
+    if (!finished.ok()) {
+        log::error(fmt::format("job {} could not be cleared away: {}", to_string(id), step_phrase(finished.answer.step)));
+    }
+    job->cgroup.reset();
+    job->cgroup_events.reset();
+    kernel::remove_cgroup(cgroups_.get(), hex_digits(id.bytes).data());
+    for (const auto& attached : job->volumes) {
+        p_.registry.detach(attached.id, id);
+        if (Volume* volume = p_.registry.find(attached.id)) {
+            // What a worker did that was given up in the middle of an unmount, nobody knows
+            volume->quarantined = volume->quarantined || finished.lost;
+            volume->record.last_used_ns = std::max(volume->record.last_used_ns, job->exit.ended_ns);
+            volume->record_is_stale = true;
+            p_.news.volume_changed(*volume);
+        }
+    }
+    if (!job->is_system()) { // whose slot belongs to the operation that ordered it
+        p_.slots.give_back(job->record.slot);
+        ended_.push_back(id);
+        forget_oldest_ended();
+    } else {
+        jobs_.erase(id);
+    }
+    job->settled.open();
+}
+
+void Jobs::forget_oldest_ended() {
+    while (ended_.size() > p_.config.ended_jobs_kept) {
+        jobs_.erase(ended_.front());
+        ended_.pop_front();
+    }
+}
+
+} // namespace joblet::broker

@@ -1,0 +1,169 @@
+// From a decided job to a running stage: the worker's mounts, the group, the clone; and the undoing of all of it.
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+
+#include <fmt/format.h>
+
+#include "broker-root/broker/jobs.h"
+#include "broker-root/kernel/cgroup.h"
+#include "shared/datagram.h"
+#include "shared/job_spec.h"
+#include "shared/log.h"
+
+namespace joblet::broker {
+
+namespace {
+
+Fd duplicate(int fd) {
+    return Fd(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
+}
+
+} // namespace
+
+std::expected<void, Failure> Jobs::make_group(Job& job) {
+    const auto name = hex_digits(job.record.id.bytes);
+    auto group = kernel::make_cgroup(cgroups_.get(), name.data());
+    if (!group) {
+        return std::unexpected(Failure{ErrorCode::Internal, Step::MakeCgroup, group.error()});
+    }
+    job.cgroup = std::move(*group);
+    auto events = kernel::open_cgroup_events(job.cgroup.get());
+    if (!events) {
+        return std::unexpected(Failure{ErrorCode::Internal, Step::MakeCgroup, events.error()});
+    }
+    job.cgroup_events = std::move(*events);
+    return {};
+}
+
+Task<std::expected<void, Failure>> Jobs::launch(JobPointer job, Plan plan) {
+    const std::uint32_t slot = plan.record.slot;
+    const auto namespaces = co_await p_.slots.namespaces(slot);
+    if (!namespaces) {
+        co_return std::unexpected(namespaces.error());
+    }
+
+    worker::PrepareJob prepare;
+    prepare.record = plan.record;
+    prepare.base = plan.base;
+    prepare.work_bytes = p_.config.work_bytes;
+    prepare.tmp_bytes = p_.config.tmp_bytes;
+    prepare.shm_bytes = p_.config.shm_bytes;
+    prepare.slot_first = p_.slots.first_uid(slot);
+    prepare.volume_count = static_cast<std::uint32_t>(plan.volumes.size());
+    std::ranges::copy(plan.volumes, prepare.volumes.begin());
+    std::vector<Fd> with_prepare;
+    with_prepare.push_back(duplicate(namespaces->volume));
+    WorkerReply prepared = co_await p_.workers.order(prepare, std::move(with_prepare));
+    if (!prepared.ok() && !prepared.lost) {
+        co_return std::unexpected(prepared.failure()); // the worker has undone what it did
+    }
+
+    std::expected<void, Failure> result;
+    if (prepared.lost) {
+        result = std::unexpected(prepared.failure());
+    } else if (prepared.descriptors.size() != worker::kPreparedFixed + plan.volumes.size()) {
+        result = std::unexpected(Failure{ErrorCode::Internal, Step::MountVolume, 0});
+    }
+    if (result) {
+        result = make_group(*job);
+    }
+    if (result) {
+        auto [mine, stages] = make_seqpacket_pair();
+        job->status = std::move(mine);
+        spawner::Launch order;
+        order.host_name = plan.host_name;
+        order.kind = static_cast<worker::JobKind>(plan.record.kind);
+        order.volume_count = prepare.volume_count;
+        std::ranges::transform(plan.volumes, order.volumes.begin(),
+                               [](const worker::MountVolume& volume) { return spawner::MountPoint{volume.name, volume.target}; });
+        std::vector<Fd> d(spawner::kLaunchFixed);
+        d[spawner::kLaunchTemplate] = std::move(prepared.descriptors[worker::kTemplate]);
+        d[spawner::kLaunchUserNamespace] = duplicate(namespaces->job);
+        d[spawner::kLaunchCgroup] = duplicate(job->cgroup.get());
+        d[spawner::kLaunchExitRecord] = std::move(prepared.descriptors[worker::kExitRecord]);
+        d[spawner::kLaunchSpec] = std::move(plan.spec);
+        d[spawner::kLaunchControl] = std::move(plan.control);
+        d[spawner::kLaunchStatus] = std::move(stages);
+        d[spawner::kLaunchVolumesMount] = std::move(prepared.descriptors[worker::kVolumesMount]);
+        d[spawner::kLaunchWorkMount] = std::move(prepared.descriptors[worker::kWorkMount]);
+        d[spawner::kLaunchTmpMount] = std::move(prepared.descriptors[worker::kTmpMount]);
+        d[spawner::kLaunchShmMount] = std::move(prepared.descriptors[worker::kShmMount]);
+        d[spawner::kLaunchPtsMount] = std::move(prepared.descriptors[worker::kPtsMount]);
+        for (std::size_t i = worker::kPreparedFixed; i < prepared.descriptors.size(); ++i) {
+            d.push_back(std::move(prepared.descriptors[i]));
+        }
+        prepared.descriptors.clear();
+        SpawnerReply answer = co_await p_.spawner.order(order, std::move(d));
+        if (answer.ok() && answer.descriptors.size() == 1) {
+            job->pidfd = std::move(answer.descriptors.front());
+            keep(*job);
+            watch(job);
+            co_return std::expected<void, Failure>();
+        }
+        result = std::unexpected(answer.ok() ? Failure{ErrorCode::Internal, Step::CloneStage, 0} : answer.failure());
+        // A spawner that died may have cloned before it could say so
+        if (const auto populated = kernel::is_populated(job->cgroup_events.get()); populated && *populated) {
+            kernel::kill_cgroup(job->cgroup.get());
+            co_await emptied(job);
+        }
+    }
+
+    // Undone in the order it was made; the worker closes the mounts, because closing the last one may wait for a disk
+    if (job->cgroup.valid()) {
+        kernel::remove_cgroup(cgroups_.get(), hex_digits(job->record.id.bytes).data());
+    }
+    worker::ReleaseJob release;
+    release.id = job->record.id;
+    co_await p_.workers.order(release);
+    worker::FinishJob clear;
+    clear.id = job->record.id;
+    co_await p_.workers.order(clear, std::move(prepared.descriptors));
+    co_return result;
+}
+
+Task<std::expected<void, Failure>> Jobs::run_system_job(std::vector<std::string> arguments, Fd input, std::uint32_t slot) {
+    auto spec = make_job_spec({std::move(arguments), {"PATH=/usr/sbin:/usr/bin", "HOME=/work"}, "/work"});
+    Fd output(::memfd_create("joblet-system-job", MFD_CLOEXEC));
+    if (!spec || !output.valid()) {
+        co_return std::unexpected(Failure{ErrorCode::Internal, Step::ReadJobSpec, errno});
+    }
+    auto job = std::make_shared<Job>(p_.loop);
+    job->record = make_job_record(0, slot, worker::JobKind::System);
+    const JobId id = job->record.id;
+    Plan plan;
+    plan.record = job->record;
+    plan.base = NameText(worker::kSystemBase);
+    plan.host_name = NameText("joblet-system");
+    auto [control, control_peer] = make_seqpacket_pair();
+    const std::array<int, kHelloDescriptors> stdio = {input.get(), output.get(), output.get()};
+    if (!send_message(control_peer.get(), ControlHello{kHelloMagic}, stdio, Wait::No)) {
+        co_return std::unexpected(Failure{ErrorCode::Internal, Step::CheckStdio, errno});
+    }
+    plan.control = std::move(control);
+    job->control_peer = std::move(control_peer);
+    plan.spec = std::move(*spec);
+    jobs_.emplace(id, job);
+
+    const auto launched = co_await launch(job, std::move(plan));
+    if (!launched) {
+        jobs_.erase(id);
+        co_return std::unexpected(launched.error());
+    }
+    const Gate settled = job->settled;
+    co_await settled;
+    const ExitRecord& exit = job->exit;
+    if (exit.kind == ExitKind::Exited && exit.code == 0) {
+        co_return std::expected<void, Failure>();
+    }
+    std::array<char, 256> said{};
+    const ssize_t size = ::pread(output.get(), said.data(), said.size(), 0);
+    log::error(fmt::format("a system job failed with status {}: {}", exit_status_of(exit),
+                           std::string_view(said.data(), size > 0 ? static_cast<std::size_t>(size) : 0)));
+    co_return std::unexpected(Failure{ErrorCode::Internal, exit.step == Step::None ? Step::MakeFilesystem : exit.step, exit.sys_errno});
+}
+
+} // namespace joblet::broker

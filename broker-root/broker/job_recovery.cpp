@@ -1,0 +1,92 @@
+// After a restart: the jobs that an earlier broker started are found again, and go on or are cleared away.
+#include <algorithm>
+#include <cstring>
+
+#include <fmt/format.h>
+
+#include "broker-root/broker/jobs.h"
+#include "broker-root/kernel/cgroup.h"
+#include "shared/log.h"
+
+namespace joblet::broker {
+
+Task<std::expected<void, Failure>> Jobs::load() {
+    std::vector<StoredJob> stored = co_await p_.supervisor.get_all();
+    std::vector<worker::LoadedJob> loaded;
+    const WorkerReply reply = co_await p_.workers.order(worker::LoadJobs{}, {}, [&loaded](std::span<const std::byte> bytes) {
+        worker::JobsLoaded part;
+        if (bytes.size() == sizeof part) {
+            std::memcpy(&part, bytes.data(), sizeof part);
+            const auto entries = std::span(part.jobs).first(std::min<std::size_t>(part.answer.count, part.jobs.size()));
+            loaded.insert(loaded.end(), entries.begin(), entries.end());
+        }
+    });
+    if (!reply.ok()) {
+        co_return std::unexpected(reply.failure());
+    }
+    std::vector<JobPointer> system_jobs;
+    for (const auto& [record, exit] : loaded) {
+        auto job = std::make_shared<Job>(p_.loop);
+        job->record = record;
+        job->exit = exit;
+        for (std::size_t i = 0; i < std::min<std::size_t>(record.volume_count, record.volumes.size()); ++i) {
+            job->volumes.push_back({record.volumes[i], record.access[i]});
+        }
+        if (auto group = kernel::open_cgroup(cgroups_.get(), hex_digits(record.id.bytes).data())) {
+            job->cgroup = std::move(*group);
+            if (auto events = kernel::open_cgroup_events(job->cgroup.get())) {
+                job->cgroup_events = std::move(*events);
+            }
+        }
+        const auto kept = std::ranges::find(stored, record.id, &StoredJob::id);
+        if (kept != stored.end() && kept->descriptors.size() >= 2) {
+            job->pidfd = std::move(kept->descriptors[0]);
+            job->status = std::move(kept->descriptors[1]);
+            if (kept->descriptors.size() == 3) {
+                job->mount_namespace = std::move(kept->descriptors[2]);
+            }
+        }
+        if (!p_.slots.take_exactly(record.slot)) {
+            log::warning(
+                fmt::format("job {} lives in slot {}, which is outside the configuration or taken", to_string(record.id), record.slot));
+        }
+        jobs_.emplace(record.id, job);
+        if (job->is_system()) {
+            system_jobs.push_back(job);
+        }
+    }
+    for (const auto& left : stored) {
+        if (!jobs_.contains(left.id)) {
+            p_.supervisor.drop(left.id);
+        }
+    }
+    for (const auto& job : system_jobs) {
+        if (job->cgroup.valid()) {
+            kernel::kill_cgroup(job->cgroup.get());
+        }
+        finish(job);
+        const Gate settled = job->settled;
+        co_await settled;
+        p_.slots.give_back(job->record.slot);
+    }
+    co_return std::expected<void, Failure>();
+}
+
+void Jobs::resume() {
+    const auto jobs = jobs_; // finish() changes the map
+    for (const auto& [id, job] : jobs) {
+        for (const auto& attached : job->volumes) {
+            p_.registry.attach(attached.id, {id, attached.access});
+        }
+        job->state = protocol::JobState::Running;
+        const auto populated = job->cgroup_events.valid() ? kernel::is_populated(job->cgroup_events.get()) : kernel::Result<bool>(false);
+        if (populated && *populated) {
+            job->exit = {};
+            watch(job);
+        } else {
+            finish(job);
+        }
+    }
+}
+
+} // namespace joblet::broker

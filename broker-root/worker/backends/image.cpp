@@ -1,0 +1,210 @@
+#include "broker-root/worker/backends/image.h"
+
+#include <fcntl.h>
+
+#include <utility>
+
+#include "broker-root/kernel/loop.h"
+#include "broker-root/kernel/mount.h"
+#include "broker-root/kernel/record_io.h"
+#include "broker-root/layout.h"
+#include "broker-root/worker/image_geometry.h"
+#include "broker-root/worker/patience.h"
+
+namespace joblet::worker {
+namespace {
+
+using kernel::LockKind;
+using kernel::LoopAccess;
+using protocol::Access;
+
+constexpr auto kImage = "image";
+constexpr auto kLostAndFound = "lost+found";
+constexpr std::uint32_t kImageMode = 0600;
+
+// The last user of an image may still be on its way out: its loop device goes a moment after the descriptor was closed.
+constexpr std::chrono::milliseconds kPatience{2000};
+
+bool is_image(const struct stat& status, const VolumeRecord& record) {
+    return S_ISREG(status.st_mode) && status.st_uid == 0 && status.st_gid == 0 && (status.st_mode & 07777U) == kImageMode &&
+           status.st_nlink == 1 && static_cast<std::uint64_t>(status.st_size) == record.image_bytes;
+}
+
+kernel::Result<Fd> open_locked(int directory, const VolumeRecord& record, Access access) {
+    const bool read_only = access == Access::ReadOnly;
+    auto file = kernel::open_beneath(directory, kImage, read_only ? O_RDONLY : O_RDWR);
+    if (!file) {
+        return file;
+    }
+    const auto status = kernel::status_of(file->get());
+    if (!status) {
+        return std::unexpected(status.error());
+    }
+    if (!is_image(*status, record)) {
+        return std::unexpected(EUCLEAN);
+    }
+    const auto locked = wait_while<void>(EWOULDBLOCK, kPatience, [&file, read_only] {
+        return kernel::try_lock(file->get(), read_only ? LockKind::Shared : LockKind::Exclusive);
+    });
+    if (!locked) {
+        return std::unexpected(locked.error());
+    }
+    return file;
+}
+
+// The file is the slot's until now, and what the slot did to it is not known: taken back and put in order first.
+Outcome<void> take_back(int directory, const VolumeRecord& record) {
+    const auto given = kernel::open_beneath(directory, kImage, O_PATH);
+    if (!given) {
+        return failed(Step::MakeFilesystem, given.error());
+    }
+    const auto status = kernel::status_of(given->get());
+    if (!status || !S_ISREG(status->st_mode) || status->st_nlink != 1 ||
+        static_cast<std::uint64_t>(status->st_size) != record.image_bytes) {
+        return failed(Step::MakeFilesystem, EUCLEAN);
+    }
+    if (const auto changed = kernel::change_owner(given->get(), 0, 0); !changed) {
+        return failed(Step::MakeFilesystem, changed.error());
+    }
+    const auto file = kernel::open_beneath(directory, kImage, O_RDWR);
+    if (!file) {
+        return failed(Step::MakeFilesystem, file.error());
+    }
+    if (const auto changed = kernel::change_mode(file->get(), kImageMode); !changed) {
+        return failed(Step::MakeFilesystem, changed.error());
+    }
+    if (const auto filled = kernel::preallocate(file->get(), record.image_bytes); !filled) { // whatever hole mkfs has left
+        return failed(Step::AllocateImage, filled.error());
+    }
+    return {};
+}
+
+// mkfs made everything root's. Directory, mode and then owner: afterwards it is the foreign range's, and neither can be
+// opened nor changed any more.
+kernel::Result<void> hand_over(int mount) {
+    const auto root = kernel::open_directory(mount);
+    if (!root) {
+        return std::unexpected(root.error());
+    }
+    // Of no use to somebody who cannot run fsck, and not his to remove.
+    if (const auto removed = kernel::remove_directory(root->get(), kLostAndFound); !removed) {
+        return removed;
+    }
+    if (const auto changed = kernel::change_mode(root->get(), 0700); !changed) {
+        return changed;
+    }
+    return kernel::change_owner(root->get(), kForeignFirst, kForeignFirst);
+}
+
+} // namespace
+
+Outcome<Fd> ImageBackend::create(int directory, const VolumeRecord& record, std::uint32_t slot_first) const {
+    if (record.image_bytes == 0 || record.image_bytes != image_bytes_for(record.size_bytes, record.inodes)) {
+        return std::unexpected(Failure{ErrorCode::Unsupported, Step::MakeImage, EFBIG});
+    }
+    auto file = kernel::open_beneath(directory, kImage, O_RDWR | O_CREAT | O_EXCL, kImageMode);
+    if (!file) {
+        return failed(Step::MakeImage, file.error());
+    }
+    if (const auto allocated = kernel::preallocate(file->get(), record.image_bytes); !allocated) {
+        return failed(Step::AllocateImage, allocated.error());
+    }
+    if (const auto given = kernel::change_owner(file->get(), slot_first, slot_first); !given) {
+        return failed(Step::MakeImage, given.error());
+    }
+    return std::move(*file);
+}
+
+Outcome<void> ImageBackend::complete(int directory, const VolumeRecord& record) const {
+    if (auto taken = take_back(directory, record); !taken) {
+        return taken;
+    }
+    {
+        const auto mounted = mount(directory, record, Access::ReadWrite);
+        if (!mounted) {
+            return std::unexpected(mounted.error());
+        }
+        if (const auto handed = hand_over(mounted->get()); !handed) {
+            return failed(Step::MakeFilesystem, handed.error());
+        }
+        const auto space = kernel::free_space(mounted->get());
+        if (!space) {
+            return failed(Step::CheckUsableSize, space.error());
+        }
+        if (space->bytes < record.size_bytes || space->inodes < image_inodes_for(record.size_bytes, record.inodes)) {
+            return std::unexpected(Failure{ErrorCode::Internal, Step::CheckUsableSize, EOVERFLOW});
+        }
+    }
+    // Unmounted: everything is in the file, now to the disk. The claim also says that the loop device is gone.
+    const auto file = wait_while<Fd>(EWOULDBLOCK, kPatience, [this, directory] { return claim(directory); });
+    if (!file) {
+        return failed(Step::CommitVolume, file.error());
+    }
+    if (const auto synced = kernel::sync_to_disk(file->get()); !synced) {
+        return failed(Step::CommitVolume, synced.error());
+    }
+    return {};
+}
+
+bool ImageBackend::is_intact(int directory, const VolumeRecord& record) const {
+    const auto status = kernel::status_beneath(directory, kImage);
+    return status && is_image(*status, record);
+}
+
+Outcome<Fd> ImageBackend::mount(int directory, const VolumeRecord& record, Access access) const {
+    const auto file = open_locked(directory, record, access);
+    if (!file) {
+        return failed(Step::OpenVolume, file.error());
+    }
+    const bool read_only = access == Access::ReadOnly;
+    const auto loop = kernel::attach_loop(devices_.get(), file->get(), read_only ? LoopAccess::ReadOnly : LoopAccess::ReadWrite);
+    if (!loop) {
+        return failed(Step::AttachLoop, loop.error());
+    }
+    auto mounted = kernel::make_ext4(loop->path.data(), read_only);
+    if (!mounted) {
+        return failed(Step::MountVolume, mounted.error());
+    }
+    return std::move(*mounted);
+}
+
+Outcome<Fd> ImageBackend::open(int directory, const VolumeRecord& record, const Attachment& attachment) const {
+    auto mounted = mount(directory, record, attachment.access);
+    if (!mounted && attachment.access == Access::ReadOnly && mounted.error().sys_errno == EROFS) {
+        // The host went down while it was written: the journal is to be replayed, which a read-only device does not allow.
+        // (The option noload would skip it, and show a file system that never was.) So it is mounted for writing once, which
+        // replays, by whoever gets the exclusive lock; readers that come meanwhile wait for theirs.
+        if (const auto replayed = mount(directory, record, Access::ReadWrite);
+            !replayed && replayed.error().code != ErrorCode::InUse) { // in use: somebody else has replayed it, and is reading
+            return std::unexpected(replayed.error());
+        }
+        mounted = mount(directory, record, attachment.access);
+    }
+    if (!mounted) {
+        return mounted;
+    }
+    if (const auto mapped = kernel::idmap_mount(mounted->get(), attachment.user_namespace); !mapped) {
+        return failed(Step::IdmapVolume, mapped.error());
+    }
+    return mounted;
+}
+
+kernel::Result<Fd> ImageBackend::claim(int directory) const {
+    auto file = kernel::open_beneath(directory, kImage, O_RDONLY);
+    if (!file) {
+        return file;
+    }
+    if (const auto locked = kernel::try_lock(file->get(), LockKind::Exclusive); !locked) {
+        return std::unexpected(locked.error());
+    }
+    return file;
+}
+
+Outcome<void> ImageBackend::remove(int directory) const {
+    if (const auto removed = kernel::remove_file(directory, kImage); !removed) {
+        return failed(Step::EmptyTrash, removed.error());
+    }
+    return {};
+}
+
+} // namespace joblet::worker

@@ -1,0 +1,22 @@
+// Memory volumes: nothing on disk, made when attached and gone with their job.
+#pragma once
+
+#include "broker-root/worker/backends/backend.h"
+
+namespace joblet::worker {
+
+// Inodes of a tmpfs of `size_bytes` for which `inodes` files were asked; 0: as many as it has pages, so that what holds the
+// limit is the size, and at least 1024. Its root directory takes one besides.
+std::uint64_t tmpfs_inodes(std::uint64_t size_bytes, std::uint64_t inodes);
+
+class TmpfsBackend final : public Backend {
+  public:
+    [[nodiscard]] Outcome<Fd> create(int directory, const VolumeRecord& record, std::uint32_t slot_first) const override;
+    [[nodiscard]] Outcome<void> complete(int directory, const VolumeRecord& record) const override;
+    [[nodiscard]] bool is_intact(int directory, const VolumeRecord& record) const override;
+    [[nodiscard]] Outcome<Fd> open(int directory, const VolumeRecord& record, const Attachment& attachment) const override;
+    [[nodiscard]] kernel::Result<Fd> claim(int directory) const override;
+    [[nodiscard]] Outcome<void> remove(int directory) const override;
+};
+
+} // namespace joblet::worker

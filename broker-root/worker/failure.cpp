@@ -1,0 +1,37 @@
+#include "broker-root/worker/failure.h"
+
+#include <array>
+#include <cerrno>
+
+namespace joblet::worker {
+namespace {
+
+struct Row {
+    int sys_errno;
+    ErrorCode code;
+};
+constexpr auto kCodes = std::to_array<Row>({
+    {ENOENT, ErrorCode::NotFound},
+    {EEXIST, ErrorCode::Conflict},
+    {EWOULDBLOCK, ErrorCode::InUse}, // a lock that somebody else holds
+    {EBUSY, ErrorCode::InUse},
+    {ENOSPC, ErrorCode::OutOfSpace},
+    {EDQUOT, ErrorCode::OutOfSpace},
+    {EOPNOTSUPP, ErrorCode::Unsupported},
+    {EFBIG, ErrorCode::Unsupported},
+    {EUCLEAN, ErrorCode::Quarantined}, // ext4: the structure needs cleaning
+    {EBADMSG, ErrorCode::Quarantined}, // ext4: a checksum is wrong
+});
+
+} // namespace
+
+Failure failure_of(Step step, int sys_errno) {
+    for (const auto& row : kCodes) {
+        if (row.sys_errno == sys_errno) {
+            return {row.code, step, sys_errno};
+        }
+    }
+    return {ErrorCode::Internal, step, sys_errno};
+}
+
+} // namespace joblet::worker

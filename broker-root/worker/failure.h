@@ -1,0 +1,19 @@
+// A failed kernel call as what crosses to the broker.
+#pragma once
+
+#include <expected>
+
+#include "shared/error.h"
+
+namespace joblet::worker {
+
+template <class T> using Outcome = std::expected<T, Failure>;
+
+// The code that fits the errno; what fits none is Internal.
+Failure failure_of(Step step, int sys_errno);
+
+inline std::unexpected<Failure> failed(Step step, int sys_errno) {
+    return std::unexpected(failure_of(step, sys_errno));
+}
+
+} // namespace joblet::worker

@@ -1,0 +1,89 @@
+#include "broker-root/worker/filter_table.h"
+
+#include <fcntl.h>
+#include <linux/loop.h>
+#include <linux/openat2.h>
+#include <sched.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include <array>
+#include <csignal>
+
+namespace joblet::worker {
+namespace {
+
+constexpr std::uint64_t kMountFlags = MOUNT_ATTR_NOSUID;
+constexpr std::uint32_t kOpenTree = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_SYMLINK_NOFOLLOW;
+
+constexpr auto kCalls = std::to_array<SyscallRule>({
+    // the broker
+    {SYS_recvmsg, "recvmsg", "takes orders"},
+    {SYS_sendmsg, "sendmsg", "answers them"},
+    {SYS_close, "close", "gives descriptors up; of a mount, this unmounts"},
+    {SYS_exit_group, "exit_group", "ends when the broker has ended"},
+    {SYS_rt_sigreturn, "rt_sigreturn", "returns from the kernel's restart of an interrupted call"},
+    {SYS_restart_syscall, "restart_syscall", "goes on sleeping after a stop"},
+    // memory
+    {SYS_brk, "brk", "allocates"},
+    {SYS_mmap, "mmap", "allocates, never executable", {arg_has(2, PROT_EXEC, 0)}},
+    {SYS_munmap, "munmap", "frees"},
+    {SYS_mremap, "mremap", "grows what was allocated"},
+    {SYS_madvise, "madvise", "gives freed memory back", {arg_is32(2, MADV_DONTNEED)}},
+    {SYS_futex, "futex", "the log's lock"},
+    {SYS_getpid, "getpid", "log lines"},
+    {SYS_gettid, "gettid", "log lines"},
+    {SYS_clock_gettime, "clock_gettime", "log lines and deadlines, where the machine's clock cannot be read without a call"},
+    {SYS_clock_nanosleep, "clock_nanosleep", "waits for a loop device to go"},
+    // files below descriptors
+    {SYS_openat2, "openat2", "opens one component, no symlinks", {arg_is(3, sizeof(open_how))}},
+    {SYS_openat, "openat", "its own mount namespace, through the detached proc", {arg_has(2, O_ACCMODE | O_CREAT, O_RDONLY)}},
+    {SYS_newfstatat, "newfstatat", "type, owner, mode, device and size of what was opened, and of a base's entries"},
+    {SYS_fstat, "fstat", "the same"},
+    {SYS_fstatfs, "fstatfs", "usable size of an image; whether tmpfs has taken size and inodes"},
+    {SYS_pread64, "pread64", "reads records and labels"},
+    {SYS_read, "read", "what the kernel says about a mount that failed"},
+    {SYS_write, "write", "records, labels, log lines"},
+    {SYS_lseek, "lseek", "lists a directory from its start"},
+    {SYS_getdents64, "getdents64", "lists volumes, trash, staging and jobs"},
+    {SYS_mkdirat, "mkdirat", "directories of volumes, jobs and mount points"},
+    {SYS_symlinkat, "symlinkat", "a template's bin, sbin, lib, lib64 where /usr is merged"},
+    {SYS_readlinkat, "readlinkat", "whether a base's are just that"},
+    {SYS_unlinkat, "unlinkat", "own files and empty directories"},
+    {SYS_renameat, "renameat", "replaces a record"},
+    {SYS_renameat2, "renameat2", "into volumes and into trash, over nothing", {arg_is32(4, RENAME_NOREPLACE)}},
+    {SYS_fchmod, "fchmod", "directories that jobs must be able to enter; an image taken back"},
+    {SYS_fchownat, "fchownat", "an image to the slot and back; the root of a new volume", {arg_is32(4, AT_EMPTY_PATH)}},
+    {SYS_fsync, "fsync", "before a promise"},
+    {SYS_fallocate, "fallocate", "an image has all its blocks from the start", {arg_is32(1, 0)}},
+    {SYS_flock, "flock", "claims an image for writing", {arg_is32(1, LOCK_EX | LOCK_NB)}},
+    {SYS_flock, "flock", "claims an image for reading", {arg_is32(1, LOCK_SH | LOCK_NB)}},
+    // loop devices
+    {SYS_ioctl, "ioctl", "finds a free loop device", {arg_is32(1, LOOP_CTL_GET_FREE)}},
+    {SYS_ioctl, "ioctl", "binds it to an image", {arg_is32(1, LOOP_CONFIGURE)}},
+    // mounts
+    {SYS_fsopen, "fsopen", "tmpfs, devpts, ext4", {arg_is32(1, FSOPEN_CLOEXEC)}},
+    {SYS_fsconfig, "fsconfig", "their options"},
+    {SYS_fsmount, "fsmount", "never without nosuid", {arg_is32(1, FSMOUNT_CLOEXEC), arg_has(2, kMountFlags, kMountFlags)}},
+    {SYS_open_tree, "open_tree", "clones one mount, never its children", {arg_has(2, kOpenTree | AT_RECURSIVE, kOpenTree)}},
+    {SYS_mount_setattr, "mount_setattr", "read-only, idmap and restrictions of one mount", {arg_is32(2, AT_EMPTY_PATH)}},
+    {SYS_mount_setattr, "mount_setattr", "a new namespace gets private", {arg_is32(2, AT_RECURSIVE)}},
+    {SYS_move_mount, "move_mount", "attaches a mount given by descriptor at a path", {arg_is32(4, MOVE_MOUNT_F_EMPTY_PATH)}},
+    {SYS_unshare, "unshare", "a namespace for a template", {arg_is(0, CLONE_NEWNS)}},
+    {SYS_setns, "setns", "into it, and back", {arg_is32(1, CLONE_NEWNS)}},
+    {SYS_fchdir, "fchdir", "pivots a template"},
+    {SYS_chdir, "chdir", "pivots a template"},
+    {SYS_pivot_root, "pivot_root", "pivots a template"},
+    {SYS_umount2, "umount2", "drops the old root of a template", {arg_is32(1, MNT_DETACH)}},
+});
+
+} // namespace
+
+std::span<const SyscallRule> worker_calls() {
+    return kCalls;
+}
+
+} // namespace joblet::worker

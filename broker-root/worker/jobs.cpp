@@ -1,0 +1,233 @@
+#include "broker-root/worker/jobs.h"
+
+#include <fcntl.h>
+
+#include <array>
+#include <cstring>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "broker-root/kernel/mount.h"
+#include "broker-root/kernel/record_io.h"
+#include "broker-root/worker/record.h"
+#include "shared/log.h"
+
+namespace joblet::worker {
+namespace {
+
+using kernel::Attributes;
+
+constexpr auto kExit = "exit";
+constexpr std::chrono::milliseconds kUnmountPatience{5000};
+
+std::string temporary_name(const JobId& id) {
+    return to_string(id) + ".new";
+}
+
+// A tmpfs of the slot's.
+Outcome<Fd> make_slot_tmpfs(std::uint64_t bytes, std::uint32_t mode, std::uint32_t slot_first, Attributes attributes) {
+    auto mount = kernel::make_tmpfs(
+        {.size_bytes = bytes, .inodes = tmpfs_inodes(bytes, 0), .mode = mode, .uid = slot_first, .gid = slot_first}, attributes);
+    if (!mount) {
+        return failed(Step::MountTmpfs, mount.error());
+    }
+    return std::move(*mount);
+}
+
+// Root's, so that the job cannot change what is in it; the stage mounts each volume onto its directory.
+Outcome<Fd> make_volumes_tmpfs(std::span<const MountVolume> volumes) {
+    auto mount =
+        kernel::make_tmpfs({.size_bytes = 65536, .inodes = 8 + 4 * protocol::kJobVolumesMax, .mode = 0755}, Attributes::NoSuidNoDevNoExec);
+    if (!mount) {
+        return failed(Step::MountTmpfs, mount.error());
+    }
+    for (const auto& volume : volumes) {
+        if (const auto made = kernel::make_directory(mount->get(), volume.name.string().c_str(), 0755); !made) {
+            return failed(Step::MountTmpfs, made.error());
+        }
+    }
+    return std::move(*mount);
+}
+
+Outcome<Fd> make_pts(std::uint32_t slot_first) {
+    auto mount = kernel::make_devpts(slot_first, slot_first);
+    if (!mount) {
+        return failed(Step::MountDevpts, mount.error());
+    }
+    return std::move(*mount);
+}
+
+std::vector<std::string> targets_of(std::span<const MountVolume> volumes) {
+    std::vector<std::string> targets;
+    for (const auto& volume : volumes) {
+        if (!volume.target.empty()) {
+            targets.push_back(volume.target.string());
+        }
+    }
+    return targets;
+}
+
+std::optional<JobRecord> record_of(const Fd& running_jobs, const JobId& id) {
+    const auto file = kernel::open_beneath(running_jobs.get(), hex_digits(id.bytes).data(), O_RDONLY);
+    if (!file) {
+        return std::nullopt;
+    }
+    std::array<std::byte, sizeof(JobRecord) + 1> bytes; // one more, so that a longer file is seen to be longer
+    const auto size = kernel::read_file(file->get(), bytes);
+    return size ? read_job_record(std::span(bytes).first(*size), id) : std::nullopt;
+}
+
+ExitRecord exit_of(const Fd& ended_jobs, const JobId& id) {
+    const auto directory = kernel::open_beneath(ended_jobs.get(), hex_digits(id.bytes).data(), O_PATH | O_DIRECTORY);
+    const auto file = directory ? kernel::open_beneath(directory->get(), kExit, O_RDONLY) : std::unexpected(directory.error());
+    ExitRecord record;
+    if (!file) {
+        return record;
+    }
+    const auto size = kernel::read_file(file->get(), std::as_writable_bytes(std::span(&record, 1)));
+    return size && *size == sizeof record && is_valid(record) ? record : ExitRecord{};
+}
+
+Outcome<void> remove_exit_directory(const Fd& ended_jobs, const JobId& id) {
+    const auto name = hex_digits(id.bytes);
+    const auto directory = kernel::open_beneath(ended_jobs.get(), name.data(), O_PATH | O_DIRECTORY);
+    if (!directory) {
+        return directory.error() == ENOENT ? Outcome<void>() : failed(Step::MakeJobDirectory, directory.error());
+    }
+    if (const auto removed = kernel::remove_file(directory->get(), kExit); !removed) {
+        return failed(Step::MakeJobDirectory, removed.error());
+    }
+    if (const auto removed = kernel::remove_directory(ended_jobs.get(), name.data()); !removed) {
+        return failed(Step::MakeJobDirectory, removed.error());
+    }
+    return {};
+}
+
+} // namespace
+
+Outcome<Jobs::Prepared> Jobs::prepare(const PrepareJob& order, int user_namespace) {
+    const auto volumes = std::span(order.volumes).first(order.volume_count);
+    std::vector<Fd> mounted;
+    for (const auto& volume : volumes) {
+        auto mount = store_.open(volume, {volume.access, order.slot_first, user_namespace});
+        if (!mount) {
+            return std::unexpected(mount.error());
+        }
+        mounted.push_back(std::move(*mount));
+    }
+
+    Prepared out;
+    out.rest.resize(kPreparedFixed - 1); // kTemplate is not among them
+    const auto place = [&out](PreparedDescriptor at, Outcome<Fd> made) -> Outcome<void> {
+        if (!made) {
+            return std::unexpected(made.error());
+        }
+        out.rest[at - 1] = std::move(*made);
+        return {};
+    };
+    const auto slot = order.slot_first;
+    auto placed = place(kVolumesMount, make_volumes_tmpfs(volumes));
+    if (placed) {
+        placed = place(kWorkMount, make_slot_tmpfs(order.work_bytes, 0700, slot, Attributes::NoSuidNoDev));
+    }
+    if (placed) {
+        placed = place(kTmpMount, make_slot_tmpfs(order.tmp_bytes, 01777, slot, Attributes::NoSuidNoDev));
+    }
+    if (placed) {
+        placed = place(kShmMount, make_slot_tmpfs(order.shm_bytes, 01777, slot, Attributes::NoSuidNoDevNoExec));
+    }
+    if (placed) {
+        placed = place(kPtsMount, make_pts(slot));
+    }
+    if (!placed) {
+        return std::unexpected(placed.error());
+    }
+    const auto mount_template = templates_.get(order.base.view(), order.record.owner_uid, targets_of(volumes));
+    if (!mount_template) {
+        return std::unexpected(mount_template.error());
+    }
+    out.mount_template = *mount_template;
+    // Last, because these alone outlive a crash in the middle.
+    if (placed = place(kExitRecord, make_files(order.record)); !placed) {
+        return std::unexpected(placed.error());
+    }
+    std::ranges::move(mounted, std::back_inserter(out.rest));
+    return out;
+}
+
+Outcome<Fd> Jobs::make_files(JobRecord record) const {
+    const auto name = hex_digits(record.id.bytes);
+    if (const auto made = kernel::make_directory(own_.ended_jobs.get(), name.data(), 0700); !made) {
+        return failed(Step::MakeJobDirectory, made.error());
+    }
+    const auto directory = kernel::open_beneath(own_.ended_jobs.get(), name.data(), O_PATH | O_DIRECTORY);
+    auto file = directory ? kernel::open_beneath(directory->get(), kExit, O_RDWR | O_APPEND | O_CREAT | O_EXCL, 0600)
+                          : std::unexpected(directory.error());
+    seal(record);
+    const auto written = file ? kernel::replace_file(own_.running_jobs.get(), name.data(), temporary_name(record.id).c_str(),
+                                                     std::as_bytes(std::span(&record, 1)), kernel::Durability::Lazy)
+                              : std::unexpected(file.error());
+    if (!written) {
+        remove_files(record.id);
+        return failed(Step::MakeJobDirectory, written.error());
+    }
+    return std::move(*file);
+}
+
+void Jobs::remove_files(const JobId& id) const {
+    const auto name = to_string(id);
+    const auto released = remove_exit_directory(own_.ended_jobs, id);
+    const auto forgotten = kernel::remove_file(own_.running_jobs.get(), name.c_str());
+    const auto cleared = kernel::remove_file(own_.running_jobs.get(), temporary_name(id).c_str());
+    if (!released || !forgotten || !cleared) {
+        log::warning(fmt::format("the files of job {} could not be removed", name));
+    }
+}
+
+Outcome<void> Jobs::finish(const JobId& id, std::vector<Fd> descriptors) const {
+    descriptors.clear(); // unmounts what nothing else holds
+    if (const auto record = record_of(own_.running_jobs, id)) {
+        for (std::size_t i = 0; i < record->volume_count; ++i) {
+            if (record->access[i] == protocol::Access::ReadOnly) {
+                continue; // other jobs may be reading it
+            }
+            if (auto free = store_.wait_until_free(record->volumes[i], kUnmountPatience); !free) {
+                return free;
+            }
+        }
+    }
+    for (const auto& name : {to_string(id), temporary_name(id)}) {
+        if (const auto removed = kernel::remove_file(own_.running_jobs.get(), name.c_str()); !removed) {
+            return failed(Step::MakeJobDirectory, removed.error());
+        }
+    }
+    return {};
+}
+
+Outcome<void> Jobs::release(const JobId& id) const {
+    return remove_exit_directory(own_.ended_jobs, id);
+}
+
+Outcome<void> Jobs::load(const std::function<void(const LoadedJob&)>& tell) const {
+    const auto names = kernel::list_directory(own_.running_jobs.get());
+    if (!names) {
+        return failed(Step::LoadRecords, names.error());
+    }
+    for (const auto& name : *names) {
+        const auto id = parse_id<JobId>(name);
+        if (!id) {
+            continue; // a record that another worker is just writing
+        }
+        LoadedJob job;
+        job.record = record_of(own_.running_jobs, *id).value_or(JobRecord{.id = *id});
+        job.exit = exit_of(own_.ended_jobs, *id);
+        tell(job);
+    }
+    return {};
+}
+
+} // namespace joblet::worker

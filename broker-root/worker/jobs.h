@@ -1,0 +1,39 @@
+// What a job needs before it starts and leaves when it is over: its mounts, <jobs>/<id>/exit and <runtime>/jobs/<id>.
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "broker-root/worker/failure.h"
+#include "broker-root/worker/orders.h"
+#include "broker-root/worker/own_namespace.h"
+#include "broker-root/worker/store.h"
+#include "broker-root/worker/templates.h"
+
+namespace joblet::worker {
+
+class Jobs {
+  public:
+    Jobs(const OwnNamespace& own, const Store& store) : own_(own), store_(store), templates_(own) {}
+
+    struct Prepared {
+        int mount_template = -1; // belongs to the templates, good until the next prepare()
+        std::vector<Fd> rest;    // what follows it, in the order of PreparedDescriptor, then the volumes
+    };
+    // Leaves nothing behind if it fails.
+    Outcome<Prepared> prepare(const PrepareJob& order, int user_namespace);
+    // InUse, and the record stays, if a volume that the job could write is still attached after some seconds.
+    [[nodiscard]] Outcome<void> finish(const JobId& id, std::vector<Fd> descriptors) const;
+    [[nodiscard]] Outcome<void> release(const JobId& id) const;
+    Outcome<void> load(const std::function<void(const LoadedJob&)>& tell) const;
+
+  private:
+    [[nodiscard]] Outcome<Fd> make_files(JobRecord record) const;
+    void remove_files(const JobId& id) const;
+
+    const OwnNamespace& own_;
+    const Store& store_;
+    Templates templates_;
+};
+
+} // namespace joblet::worker

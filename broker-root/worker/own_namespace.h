@@ -1,0 +1,34 @@
+// The minimal mount namespace that a worker lives in: what it works with is attached here, each without children, so that
+// it can be cloned cheaply and on Linux 6.1 at all. The host's mounts are gone from view, and never change.
+#pragma once
+
+#include <expected>
+#include <map>
+#include <string>
+
+#include "broker-root/broker/config.h"
+#include "broker-root/kernel/result.h"
+#include "broker-root/layout.h"
+#include "shared/fd.h"
+
+namespace joblet::worker {
+
+struct OwnNamespace {
+    Fd proc;    // detached mount of proc
+    Fd self;    // the namespace itself
+    Fd devices; // the host's /dev, which is /dev here too: loop devices
+    Fd nodes;   // tmpfs that is cloned to be a job's /dev: made while there still was CAP_MKNOD
+    // Directories, open for reading; one mount, so that volumes can be renamed from one to the other
+    Fd volumes;
+    Fd trash;
+    Fd staging;
+    Fd ended_jobs;   // Layout::jobs()
+    Fd running_jobs; // Layout::running_jobs()
+    // By name, O_PATH; kSystemBase among them. A base whose directory is missing or unfit is not there: jobs on it are refused.
+    std::map<std::string, Fd, std::less<>> bases;
+};
+
+// Enters it, for good. Needs SYS_ADMIN, SYS_CHROOT and MKNOD. Works in a chroot. An error is a sentence.
+std::expected<OwnNamespace, std::string> enter_own_namespace(const Layout& layout, const BrokerConfig& config);
+
+} // namespace joblet::worker

@@ -1,0 +1,172 @@
+#include "broker-root/worker/service.h"
+
+#include <array>
+#include <cstring>
+#include <utility>
+#include <variant>
+
+#include <fmt/format.h>
+
+#include "shared/datagram.h"
+#include "shared/log.h"
+
+namespace joblet::worker {
+namespace {
+
+constexpr std::size_t kAnyNumber = kMaxDescriptors + 1;
+
+// How many descriptors come with an order, exactly.
+constexpr std::size_t descriptors_with(OrderType type) {
+    switch (type) {
+    case OrderType::PrepareJob:
+        return 1;
+    case OrderType::FinishJob:
+        return kAnyNumber;
+    default:
+        return 0;
+    }
+}
+
+template <class O> Answer answer_to(const O& order) {
+    return {.type = O::kType, .sequence = order.header.sequence};
+}
+
+template <class O, class T> Answer answer_to(const O& order, const Outcome<T>& outcome) {
+    auto answer = answer_to(order);
+    if (!outcome) {
+        const Failure& failure = outcome.error();
+        answer.code = failure.code;
+        answer.step = failure.step;
+        answer.sys_errno = failure.sys_errno;
+        log::warning(fmt::format("order {}: could not {}: {}", static_cast<std::uint32_t>(O::kType), step_phrase(failure.step),
+                                 std::strerror(failure.sys_errno)));
+    }
+    return answer;
+}
+
+// Entries of a list, sent in as many answers as they need. `Message` is an Answer followed by an array, `entries`.
+template <class Message, auto Entries> class ListSender {
+  public:
+    ListSender(int socket, const Answer& answer) : socket_(socket) {
+        message_.answer = answer;
+    }
+
+    template <class Entry> void add(const Entry& entry) {
+        auto& entries = message_.*Entries;
+        if (message_.answer.count == entries.size()) {
+            message_.answer.more = 1;
+            sent_ = sent_ && send_message(socket_, message_, {}, Wait::Yes);
+            message_ = Message{.answer = message_.answer};
+            message_.answer.count = 0;
+        }
+        entries[message_.answer.count++] = entry;
+    }
+    bool finish(const Answer& last) {
+        const auto count = message_.answer.count;
+        message_.answer = last;
+        message_.answer.count = count;
+        return sent_ && send_message(socket_, message_, {}, Wait::Yes);
+    }
+
+  private:
+    int socket_;
+    bool sent_ = true;
+    Message message_;
+};
+
+} // namespace
+
+bool Service::run() {
+    std::array<std::byte, kOrderSizeMax> buffer{};
+    for (;;) {
+        auto received = receive_datagram(broker_, buffer, Wait::Yes);
+        if (!received) {
+            if (received.error() == ReceiveError::Closed) {
+                return true;
+            }
+            log::error("the broker's socket cannot be read");
+            return false;
+        }
+        const auto order = decode_order(std::span(buffer).first(received->size));
+        if (!order) {
+            log::error("the broker sent something that is no order");
+            return false;
+        }
+        const bool answered = std::visit(
+            [this, &received](const auto& one) {
+                const std::size_t wanted = descriptors_with(std::decay_t<decltype(one)>::kType);
+                if (wanted != kAnyNumber && received->descriptors.size() != wanted) {
+                    log::error("the broker sent an order with descriptors that do not belong to it");
+                    return false;
+                }
+                return carry_out(one, std::move(received->descriptors));
+            },
+            *order);
+        if (!answered) {
+            return false;
+        }
+    }
+}
+
+bool Service::carry_out(const LoadVolumes& order, Descriptors) {
+    ListSender<VolumesLoaded, &VolumesLoaded::volumes> list(broker_, answer_to(order));
+    const auto loaded = store_.load([&list](const LoadedVolume& volume) { list.add(volume); });
+    const bool sent = list.finish(answer_to(order, loaded));
+    // What a crash left there is nobody's any more, and nobody has to wait for it.
+    store_.empty_trash();
+    return sent;
+}
+
+bool Service::carry_out(const LoadJobs& order, Descriptors) {
+    ListSender<JobsLoaded, &JobsLoaded::jobs> list(broker_, answer_to(order));
+    const auto loaded = jobs_.load([&list](const LoadedJob& job) { list.add(job); });
+    return list.finish(answer_to(order, loaded));
+}
+
+bool Service::carry_out(const StageVolume& order, Descriptors) {
+    const auto staged = store_.stage(order.record, order.slot_first);
+    const std::array image = {staged ? staged->get() : -1};
+    return send_message(broker_, answer_to(order, staged), std::span(image).first(image[0] >= 0 ? 1 : 0), Wait::Yes);
+}
+
+bool Service::carry_out(const CommitVolume& order, Descriptors) {
+    return send_message(broker_, answer_to(order, store_.commit(order.record, order.labels)), {}, Wait::Yes);
+}
+
+bool Service::carry_out(const DiscardStaging& order, Descriptors) {
+    return send_message(broker_, answer_to(order, store_.discard(order.id)), {}, Wait::Yes);
+}
+
+bool Service::carry_out(const UpdateRecord& order, Descriptors) {
+    return send_message(broker_, answer_to(order, store_.update(order.record, order.durable != 0)), {}, Wait::Yes);
+}
+
+bool Service::carry_out(const TrashVolume& order, Descriptors) {
+    return send_message(broker_, answer_to(order, store_.trash(order.id)), {}, Wait::Yes);
+}
+
+bool Service::carry_out(const EmptyTrash& order, Descriptors) {
+    return send_message(broker_, answer_to(order, store_.empty(order.id)), {}, Wait::Yes);
+}
+
+bool Service::carry_out(const PrepareJob& order, Descriptors descriptors) {
+    const auto prepared = jobs_.prepare(order, descriptors.front().get());
+    std::vector<int> handed;
+    if (prepared) {
+        handed.push_back(prepared->mount_template);
+        for (const Fd& fd : prepared->rest) {
+            handed.push_back(fd.get());
+        }
+    }
+    return send_message(broker_, answer_to(order, prepared), handed, Wait::Yes);
+}
+
+bool Service::carry_out(const FinishJob& order, Descriptors descriptors) {
+    return send_message(broker_, answer_to(order, jobs_.finish(order.id, std::move(descriptors))), {}, Wait::Yes);
+}
+
+bool Service::carry_out(const ReleaseJob& order, Descriptors) {
+    return send_message(broker_, answer_to(order, jobs_.release(order.id)), {}, Wait::Yes);
+}
+
+} // namespace joblet::worker

@@ -1,0 +1,40 @@
+// One order at a time: received, carried out, answered.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "broker-root/worker/jobs.h"
+#include "broker-root/worker/orders.h"
+#include "broker-root/worker/own_namespace.h"
+#include "broker-root/worker/store.h"
+
+namespace joblet::worker {
+
+class Service {
+  public:
+    Service(int broker, const OwnNamespace& own) : broker_(broker), store_(own), jobs_(own, store_) {}
+
+    // Until the broker closes its end: true. False if it sent something that is no order, or the socket failed.
+    bool run();
+
+  private:
+    using Descriptors = std::vector<Fd>;
+    bool carry_out(const LoadVolumes& order, Descriptors descriptors);
+    bool carry_out(const LoadJobs& order, Descriptors descriptors);
+    bool carry_out(const StageVolume& order, Descriptors descriptors);
+    bool carry_out(const CommitVolume& order, Descriptors descriptors);
+    bool carry_out(const DiscardStaging& order, Descriptors descriptors);
+    bool carry_out(const UpdateRecord& order, Descriptors descriptors);
+    bool carry_out(const TrashVolume& order, Descriptors descriptors);
+    bool carry_out(const EmptyTrash& order, Descriptors descriptors);
+    bool carry_out(const PrepareJob& order, Descriptors descriptors);
+    bool carry_out(const FinishJob& order, Descriptors descriptors);
+    bool carry_out(const ReleaseJob& order, Descriptors descriptors);
+
+    int broker_;
+    Store store_;
+    Jobs jobs_;
+};
+
+} // namespace joblet::worker

@@ -1,0 +1,229 @@
+// The broker's memory: registry and limits' sums, slots' numbers, the loop and its coroutines; and its configuration.
+#include <doctest/doctest.h>
+
+#include <sys/epoll.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "broker-root/broker/config.h"
+#include "broker-root/broker/event_loop.h"
+#include "broker-root/broker/registry.h"
+#include "broker-root/broker/task.h"
+
+using namespace joblet;
+using namespace joblet::broker;
+
+namespace {
+
+Volume make_volume(std::uint32_t owner, const char* name, std::uint64_t bytes = 100,
+                   protocol::VolumeType type = protocol::VolumeType::Filesystem) {
+    Volume volume;
+    volume.record.id = make_random_id<VolumeId>();
+    volume.record.name = NameText(name);
+    volume.record.owner_uid = owner;
+    volume.record.size_bytes = bytes;
+    volume.record.type = type;
+    return volume;
+}
+
+// A root with a broker.toml of this text; removed when it goes.
+class ConfiguredRoot {
+  public:
+    explicit ConfiguredRoot(const std::string& text) {
+        std::string pattern = "/var/tmp/joblet-config.XXXXXX";
+        REQUIRE(::mkdtemp(pattern.data()) != nullptr);
+        path_ = pattern;
+        ::mkdir((path_ + "/etc").c_str(), 0755);
+        ::mkdir((path_ + "/etc/joblet").c_str(), 0755);
+        FILE* file = std::fopen((path_ + "/etc/joblet/broker.toml").c_str(), "we");
+        REQUIRE(file != nullptr);
+        std::fwrite(text.data(), 1, text.size(), file);
+        std::fclose(file);
+    }
+    ConfiguredRoot(const ConfiguredRoot&) = delete;
+    ConfiguredRoot& operator=(const ConfiguredRoot&) = delete;
+    ~ConfiguredRoot() {
+        ::unlink((path_ + "/etc/joblet/broker.toml").c_str());
+        ::rmdir((path_ + "/etc/joblet").c_str());
+        ::rmdir((path_ + "/etc").c_str());
+        ::rmdir(path_.c_str());
+    }
+    [[nodiscard]] const std::string& path() const {
+        return path_;
+    }
+
+  private:
+    std::string path_;
+};
+
+} // namespace
+
+TEST_CASE("a name is taken once per owner, and usage counts what is there and what is being made") {
+    Registry registry;
+    const auto mine = make_volume(1000, "data", 100);
+    CHECK(registry.insert(mine));
+    CHECK_FALSE(registry.insert(make_volume(1000, "data")));
+    CHECK(registry.insert(make_volume(1001, "data", 5)));
+    registry.reserve(1000, 11);
+    CHECK(registry.usage(1000).bytes == 111);
+    CHECK(registry.usage(1000).volumes == 2);
+    registry.unreserve(1000, 11);
+    CHECK(registry.find(1000, "data")->record.id == mine.record.id);
+    registry.erase(mine.record.id);
+    CHECK(registry.find(mine.record.id) == nullptr);
+    CHECK(registry.find(1000, "data") == nullptr);
+    CHECK(registry.usage(1000).volumes == 0);
+    CHECK(registry.usage(1001).bytes == 5);
+}
+
+TEST_CASE("one writer or any number of readers; a memory volume in one job only") {
+    using protocol::Access;
+    Registry registry;
+    const auto disk = make_volume(1, "disk");
+    const auto memory = make_volume(1, "memory", 100, protocol::VolumeType::Memory);
+    registry.insert(disk);
+    registry.insert(memory);
+    const JobId a = make_random_id<JobId>();
+    const auto conflict = [&registry](const Volume& volume, Access access) {
+        return Registry::conflict(*registry.find(volume.record.id), access);
+    };
+    CHECK_FALSE(conflict(disk, Access::ReadWrite));
+    registry.attach(disk.record.id, {a, Access::ReadOnly});
+    CHECK_FALSE(conflict(disk, Access::ReadOnly));
+    CHECK(conflict(disk, Access::ReadWrite) == a);
+    registry.detach(disk.record.id, a);
+    registry.attach(disk.record.id, {a, Access::ReadWrite});
+    CHECK(conflict(disk, Access::ReadOnly) == a);
+    CHECK(registry.find(disk.record.id)->status() == protocol::VolumeStatus::InUse);
+    registry.attach(memory.record.id, {a, Access::ReadOnly});
+    CHECK(conflict(memory, Access::ReadOnly) == a);
+}
+
+TEST_CASE("pages go through all volumes in order of id, each once") {
+    Registry registry;
+    for (int i = 0; i < 50; ++i) {
+        registry.insert(make_volume(1, ("v" + std::to_string(i)).c_str()));
+    }
+    std::vector<VolumeId> seen;
+    for (VolumeId after; true; after = seen.back()) {
+        const auto page = registry.page(after, 7);
+        if (page.empty()) {
+            break;
+        }
+        for (const auto* volume : page) {
+            seen.push_back(volume->record.id);
+        }
+    }
+    CHECK(seen.size() == 50);
+    CHECK(std::is_sorted(seen.begin(), seen.end()));
+}
+
+TEST_CASE("coroutines wait for completions and gates, whichever comes first") {
+    EventLoop loop;
+    const Completion<int> early(loop);
+    const Completion<int> late(loop);
+    const Gate gate(loop);
+    std::vector<int> order;
+    early.set(1);
+    const auto inner = [](Completion<int> value) -> Task<int> { co_return 10 * co_await value; };
+    const auto outer = [&](Completion<int> value) -> Detached {
+        order.push_back(co_await inner(value));
+        co_await gate;
+        order.push_back(99);
+        loop.stop();
+    };
+    outer(early);
+    CHECK(order == std::vector{10});
+    outer(late);
+    loop.after(std::chrono::milliseconds(1), [&] { late.set(2); });
+    loop.after(std::chrono::milliseconds(2), [&] { gate.open(); });
+    loop.run();
+    CHECK(order == std::vector{10, 20, 99, 99});
+}
+
+TEST_CASE("a watch that was forgotten hears nothing, also from within a callback") {
+    EventLoop loop;
+    std::array<int, 2> pipe{};
+    REQUIRE(::pipe(pipe.data()) == 0);
+    const Fd reading(pipe[0]);
+    const Fd writing(pipe[1]);
+    int heard = 0;
+    EventLoop::Watch watch = 0;
+    watch = loop.watch(reading.get(), EPOLLIN, [&](std::uint32_t) {
+        ++heard;
+        loop.forget(watch);
+    });
+    REQUIRE(::write(writing.get(), "x", 1) == 1);
+    loop.after(std::chrono::milliseconds(5), [&] { loop.stop(); });
+    loop.run();
+    CHECK(heard == 1);
+}
+
+TEST_CASE("without broker.toml the defaults hold, and the printed configuration reads back as itself") {
+    const ConfiguredRoot empty("");
+    const auto defaults = load_broker_config(empty.path());
+    REQUIRE(defaults.has_value());
+    CHECK(defaults->bases.at("minimal") == empty.path() + "/var/lib/joblet/bases/minimal");
+    const std::string printed = print_broker_config(*defaults);
+    const ConfiguredRoot again(printed);
+    const auto reread = load_broker_config(again.path());
+    REQUIRE_MESSAGE(reread.has_value(), (reread ? "" : reread.error()));
+    CHECK(print_broker_config(*reread) == printed);
+    CHECK(load_broker_config("/var/tmp/there-is-no-such-root").has_value());
+}
+
+TEST_CASE("values of broker.toml are taken") {
+    const ConfiguredRoot root("[socket]\nmode = \"0660\"\ngroup = \"root\"\nallowed_users = [0, \"root\", 1000]\n[jobs]\nwork_size = "
+                              "\"2MiB\"\n[workers]\ncount = 2\n[bases]\nweb = \"/srv/web\"\n[limits]\nvolumes = 3\n");
+    const auto config = load_broker_config(root.path());
+    REQUIRE_MESSAGE(config.has_value(), (config ? "" : config.error()));
+    CHECK(config->socket_mode == 0660);
+    CHECK(config->allowed_uids == std::vector<std::uint32_t>{0, 0, 1000});
+    CHECK(config->work_bytes == 2 * 1024 * 1024);
+    CHECK(config->workers == 2);
+    CHECK(config->bases.at("web") == "/srv/web");
+    CHECK(config->limits.volumes == 3);
+}
+
+TEST_CASE("a bad key or value is refused with file, line and what is allowed") {
+    struct Row {
+        const char* text;
+        const char* line;
+        const char* says;
+    };
+    for (const auto& [text, line, says] : {
+             Row{"[socket]\nmode = \"0999\"\n", ":2: ", "octal"},
+             Row{"[socket]\nmode = 438\n", ":2: ", "octal"},
+             Row{"[socket]\ngroup = \"no-such-group\"\n", ":2: ", "/etc/group"},
+             Row{"[socket]\nallowed_users = [\"no-such-user\"]\n", ":2: ", "names"},
+             Row{"[socket]\nallowed_users = [4294967295]\n", ":2: ", "names"},
+             Row{"[socket]\nallowed_users = 5\n", ":2: ", "names"},
+             Row{"\n[sokcet]\n", ":2: ", "socket, admins"},
+             Row{"[workers]\ncount = 0\n", ":2: ", "from 1 to"},
+             Row{"[workers]\ncount = 1000\n", ":2: ", "from 1 to"},
+             Row{"[workers]\ncount = \"4\"\n", ":2: ", "from 1 to"},
+             Row{"[workers]\nnumber = 4\n", ":2: ", "count, order_seconds"},
+             Row{"[jobs]\nwork_size = \"0\"\n", ":2: ", "at least"},
+             Row{"[jobs]\nwork_size = 1048576\n", ":2: ", "quotes"},
+             Row{"[slots]\nfirst = 1879048193\n", ": ", "multiple of 65536"},
+             Row{"[slots]\nfirst = 2147287040\ncount = 10\n", ": ", "end at or below"},
+             Row{"[bases]\nweb = \"relative\"\n", ":2: ", "absolute path"},
+             Row{"[bases]\n\"a/b\" = \"/x\"\n", ":2: ", "absolute path"},
+             Row{"[limits\n", ":1: ", ""},
+             Row{"stray = 1\n", ":1: ", "unknown"},
+         }) {
+        CAPTURE(text);
+        const ConfiguredRoot root(text);
+        const auto config = load_broker_config(root.path());
+        REQUIRE_FALSE(config.has_value());
+        CAPTURE(config.error());
+        CHECK(config.error().find(root.path() + "/etc/joblet/broker.toml" + line) == 0);
+        CHECK(config.error().find(says) != std::string::npos);
+    }
+}
