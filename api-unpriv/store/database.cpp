@@ -160,6 +160,9 @@ StoreResult<Database> Database::open(const std::string& directory, Synchronous s
             return std::unexpected(done.error());
         }
     }
+    // The library's first random number takes a seed from /dev/urandom
+    std::uint32_t ignored = 0;
+    sqlite3_randomness(sizeof ignored, &ignored);
     // A first commit makes and opens the WAL and syncs its directory now
     if (auto done = database.execute(fmt::format("PRAGMA user_version = {}", kSchemaVersion), "write to it"); !done) {
         return std::unexpected(done.error());

@@ -4,6 +4,7 @@
 #include <linux/capability.h>
 #include <poll.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
@@ -66,14 +67,16 @@ std::expected<Caretaker, std::string> Caretaker::start(int parent, const std::st
     if (child == 0) {
         serve(theirs.get(), parent, group.c_str(), *filter);
     }
-    return Caretaker(std::move(ours));
+    return Caretaker(std::move(ours), child);
 }
 
 void Caretaker::remove_group() {
     constexpr char kWord = 'r';
     if (send_message(socket_.get(), kWord, {}, Wait::No)) {
         pollfd end{socket_.get(), POLLIN, 0};
-        ::poll(&end, 1, kPatienceMs);
+        if (::poll(&end, 1, kPatienceMs) > 0) {
+            ::waitpid(pid_, nullptr, 0); // its socket is closed: it is past everything that could take time
+        }
     }
 }
 

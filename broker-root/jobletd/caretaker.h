@@ -3,6 +3,8 @@
 // remove the one group whose name it was started with, when jobletd says so, and make no other call.
 #pragma once
 
+#include <sys/types.h>
+
 #include <expected>
 #include <string>
 
@@ -19,9 +21,10 @@ class Caretaker {
     void remove_group();
 
   private:
-    explicit Caretaker(Fd socket) : socket_(std::move(socket)) {}
+    Caretaker(Fd socket, pid_t pid) : socket_(std::move(socket)), pid_(pid) {}
 
     Fd socket_;
+    pid_t pid_;
 };
 
 } // namespace joblet::jobletd

@@ -82,7 +82,9 @@ std::expected<Programs, std::string> Programs::find() {
     }
     const std::string_view self(path.data(), static_cast<std::size_t>(size));
     const std::string directory(self.substr(0, std::max<std::size_t>(1, self.rfind('/'))));
-    Fd opened(::open(directory.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    const Fd low(::open(directory.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    // Above the places of what is given to a program, so that it is still there when they are filled
+    Fd opened(::fcntl(low.get(), F_DUPFD_CLOEXEC, kAside));
     if (!opened.valid()) {
         return std::unexpected(fmt::format("could not open {}: {}", directory, std::strerror(errno)));
     }
@@ -91,7 +93,12 @@ std::expected<Programs, std::string> Programs::find() {
             return std::unexpected(std::move(good.error()));
         }
     }
-    return Programs(std::move(opened));
+    // Out of the way of the places that a child's descriptors get
+    Fd aside(::fcntl(opened.get(), F_DUPFD_CLOEXEC, kAside));
+    if (!aside.valid()) {
+        return std::unexpected(fmt::format("could not keep {} open: {}", directory, std::strerror(errno)));
+    }
+    return Programs(std::move(aside));
 }
 
 std::string Programs::become(const char* program, std::span<const char* const> arguments) const {

@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include <string>
+#include <vector>
 
 #include "shared/id.h"
 #include "shared/name.h"
@@ -10,12 +11,12 @@
 using namespace joblet;
 
 TEST_CASE("names are 1 to 63 characters of the grammar") {
-    for (const std::string& good : {std::string("a"), "0", "data", "a.b-c_d", "A9", std::string(63, 'x')}) {
+    for (const auto& good : std::vector<std::string>{"a", "0", "data", "a.b-c_d", "A9", std::string(63, 'x')}) {
         CAPTURE(good);
         CHECK(is_valid_name(good));
     }
-    for (const std::string bad :
-         {"", ".", "..", "-a", "_a", ".a", "a/b", "/a", "a b", "a\n", "ä", "a:b", "@system", std::string(64, 'x')}) {
+    for (const auto& bad : std::vector<std::string>{"", ".", "..", "-a", "_a", ".a", "a/b", "/a", "a b", "a\n", "ä", "a:b", "@system",
+                                                    std::string(64, 'x')}) {
         CAPTURE(bad);
         CHECK_FALSE(is_valid_name(bad));
     }

@@ -102,6 +102,11 @@ Outcome<Fd> ImageBackend::create(int directory, const VolumeRecord& record, std:
     if (record.image_bytes == 0 || record.image_bytes != image_bytes_for(record.size_bytes, record.inodes)) {
         return std::unexpected(Failure{ErrorCode::Unsupported, Step::MakeImage, EFBIG});
     }
+    // fallocate(2) takes what there is before it finds that there is not enough, and all others would see a full disk.
+    const auto space = kernel::free_space(directory);
+    if (!space || space->bytes < record.image_bytes) {
+        return failed(Step::AllocateImage, space ? ENOSPC : space.error());
+    }
     auto file = kernel::open_beneath(directory, kImage, O_RDWR | O_CREAT | O_EXCL, kImageMode);
     if (!file) {
         return failed(Step::MakeImage, file.error());

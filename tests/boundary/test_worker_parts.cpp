@@ -1,0 +1,195 @@
+// The worker's decoder, records and filter, without a worker.
+#include <doctest/doctest.h>
+
+#include <linux/loop.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/syscall.h>
+
+#include <algorithm>
+#include <functional>
+
+#include "broker-root/worker/filter_table.h"
+#include "broker-root/worker/orders.h"
+#include "broker-root/worker/record.h"
+#include "tests/boundary/bpf_evaluator.h"
+#include "tests/boundary/worker_harness.h"
+
+using namespace joblet;
+using namespace joblet::testing;
+using namespace joblet::worker;
+using protocol::Access;
+using protocol::Backend;
+
+namespace {
+
+constexpr std::uint64_t kMiB = 1 << 20U;
+
+template <class O> bool decodes(O order) {
+    order.header.type = O::kType;
+    return decode_order(std::as_bytes(std::span(&order, 1))).has_value();
+}
+
+// An order that decodes, and does no longer when `spoil` has changed it.
+template <class O> bool is_refused(O order, const std::function<void(O&)>& spoil) {
+    CHECK(decodes(order));
+    spoil(order);
+    return !decodes(order);
+}
+
+PrepareJob two_volumes() {
+    auto order =
+        make_prepare({make_volume_record("a", kMiB, Backend::Image), make_volume_record("b", kMiB, Backend::Tmpfs)}, Access::ReadOnly);
+    order.volumes[0].target = TargetText("/a");
+    order.volumes[1].target = TargetText("/b");
+    return order;
+}
+
+using Arguments = std::array<std::uint64_t, 6>;
+
+} // namespace
+
+TEST_CASE("a job's order is refused for each thing that is wrong with it") {
+    using Spoil = std::function<void(PrepareJob&)>;
+    const Spoil spoils[] = {
+        [](PrepareJob& o) { o.record.magic[0] = 'x'; },
+        [](PrepareJob& o) { o.record.version = 2; },
+        [](PrepareJob& o) { o.record.size += 1; },
+        [](PrepareJob& o) { o.record.id = {}; },
+        [](PrepareJob& o) { o.record.kind = 2; },
+        [](PrepareJob& o) { o.record.volume_count = 1; },
+        [](PrepareJob& o) { o.record.volume_count = 17; },
+        [](PrepareJob& o) { o.record.volumes[5] = make_random_id<VolumeId>(); },
+        [](PrepareJob& o) { o.record.access[5] = Access::ReadOnly; },
+        [](PrepareJob& o) { o.record.access[0] = Access::ReadWrite; },
+        [](PrepareJob& o) { o.record.access[0] = o.volumes[0].access = static_cast<Access>(7); },
+        [](PrepareJob& o) { o.base = NameText("../etc"); },
+        [](PrepareJob& o) { o.base = NameText(kSystemBase); }, // of a user's job
+        [](PrepareJob& o) { o.base.data[20] = 'x'; },          // after the end
+        [](PrepareJob& o) { o.work_bytes = 0; },
+        [](PrepareJob& o) { o.tmp_bytes = 0; },
+        [](PrepareJob& o) { o.shm_bytes = 0; },
+        [](PrepareJob& o) { o.slot_first = 0; },
+        [](PrepareJob& o) { o.slot_first += 1; },
+        [](PrepareJob& o) { o.slot_first = 0x7FFE0000; },
+        [](PrepareJob& o) { o.slot_first = 0xFFFF0000; },
+        [](PrepareJob& o) { o.volume_count = 1; },
+        [](PrepareJob& o) { o.volume_count = 17; },
+        [](PrepareJob& o) { o.volumes[0].id = make_random_id<VolumeId>(); },
+        [](PrepareJob& o) { o.volumes[1].id = o.record.volumes[1] = o.volumes[0].id; },
+        [](PrepareJob& o) { o.volumes[0].name = NameText(".."); },
+        [](PrepareJob& o) { o.volumes[0].name = NameText("a/b"); },
+        [](PrepareJob& o) { o.volumes[0].name = NameText("b"); },
+        [](PrepareJob& o) { o.volumes[0].target = TargetText("/b/c"); },
+        [](PrepareJob& o) { o.volumes[0].target = TargetText("/proc/x"); },
+        [](PrepareJob& o) { o.volumes[0].target = TargetText("/etc"); },
+        [](PrepareJob& o) { o.volumes[0].target = TargetText("/x/../y"); },
+        [](PrepareJob& o) { o.volumes[0].target = TargetText("x"); },
+        [](PrepareJob& o) { o.volumes[0].target.data.back() = 'x'; },
+        [](PrepareJob& o) { o.volumes[0].backend = Backend::Auto; },
+        [](PrepareJob& o) { o.volumes[0].size_bytes = 0; },
+        [](PrepareJob& o) { o.volumes[0].inodes = ~0ULL; },
+        [](PrepareJob& o) { o.volumes[2].inodes = 1; },
+        [](PrepareJob& o) { o.volumes[15].size_bytes = 1; },
+        [](PrepareJob& o) { o.header.zero = 1; },
+    };
+    for (std::size_t i = 0; i < std::size(spoils); ++i) {
+        CAPTURE(i);
+        CHECK(is_refused(two_volumes(), spoils[i]));
+    }
+}
+
+TEST_CASE("a volume's order is refused for each thing that is wrong with it") {
+    using Spoil = std::function<void(StageVolume&)>;
+    const Spoil spoils[] = {
+        [](StageVolume& o) { o.record.magic = {}; },
+        [](StageVolume& o) { o.record.id = {}; },
+        [](StageVolume& o) { o.record.name = NameText("-x"); },
+        [](StageVolume& o) { o.record.size_bytes = kMiB - 1; },
+        [](StageVolume& o) { o.record.size_bytes = (1ULL << 50U) + 1; },
+        [](StageVolume& o) { o.record.inodes = (1ULL << 32U) + 1; },
+        [](StageVolume& o) { o.record.image_bytes = 1ULL << 63U; },
+        [](StageVolume& o) { o.record.type = protocol::VolumeType::Memory; },
+        [](StageVolume& o) { o.record.backend = Backend::Tmpfs; },
+        [](StageVolume& o) { o.record.flags = 1; },
+        [](StageVolume& o) { o.record.labels_size = 4097; },
+        [](StageVolume& o) { o.record.reserved[127] = 1; },
+        [](StageVolume& o) { o.slot_first = 0; },
+        [](StageVolume& o) { o.zero = 1; },
+    };
+    const StageVolume good{.record = make_volume_record("a", kMiB, Backend::Image), .slot_first = kWorkerTestSlot};
+    for (std::size_t i = 0; i < std::size(spoils); ++i) {
+        CAPTURE(i);
+        CHECK(is_refused(good, spoils[i]));
+    }
+    CommitVolume commit{.record = good.record};
+    CHECK(is_refused<CommitVolume>(commit, [](auto& o) { o.labels[0] = 1; }));
+    CHECK(is_refused<UpdateRecord>({.record = good.record}, [](auto& o) { o.durable = 2; }));
+}
+
+TEST_CASE("no shorter or longer datagram decodes") {
+    auto order = two_volumes();
+    order.header.type = PrepareJob::kType;
+    std::array<std::byte, sizeof order + 1> bytes{};
+    std::memcpy(bytes.data(), &order, sizeof order);
+    for (std::size_t size = 0; size <= bytes.size(); ++size) {
+        CHECK(decode_order(std::span(bytes).first(size)).has_value() == (size == sizeof order));
+    }
+}
+
+TEST_CASE("a record with any bit changed is no record") {
+    REQUIRE(start_checksums());
+    auto record = make_volume_record("data", kMiB, Backend::Image);
+    seal(record);
+    std::array<std::byte, sizeof record> bytes{};
+    std::memcpy(bytes.data(), &record, sizeof record);
+    REQUIRE(read_volume_record(bytes, record.id));
+    CHECK_FALSE(read_volume_record(bytes, make_random_id<VolumeId>()));
+    CHECK_FALSE(read_volume_record(std::span(bytes).first(bytes.size() - 1), record.id));
+    for (std::size_t bit = 0; bit < bytes.size() * 8; ++bit) {
+        auto changed = bytes;
+        changed[bit / 8] ^= static_cast<std::byte>(1U << (bit % 8));
+        CHECK_FALSE(read_volume_record(changed, record.id));
+    }
+}
+
+TEST_CASE("the filter lets through what its table says, and kills for the rest") {
+    const auto compiled = compile_filter(worker_calls(), {}, OtherCalls::KillProcess);
+    REQUIRE(compiled);
+    const auto check = [&compiled](int number, const Arguments& arguments) {
+        const bool allowed =
+            std::ranges::any_of(worker_calls(), [&](const auto& row) { return row.number == number && holds(row.arguments, arguments); });
+        CAPTURE(number);
+        CHECK(evaluate(*compiled, number, arguments) == (allowed ? SECCOMP_RET_ALLOW : SECCOMP_RET_KILL_PROCESS));
+    };
+    for (int number = 0; number <= 600; ++number) {
+        check(number, {});
+        check(number, {~0ULL, ~0ULL, ~0ULL, ~0ULL, ~0ULL, ~0ULL});
+    }
+    for (const auto& row : worker_calls()) {
+        Arguments exact{};
+        for (const auto& rule : row.arguments) {
+            exact[rule.argument] |= rule.test == ArgumentRule::Test::None ? 0 : rule.value;
+        }
+        for (std::size_t argument = 0; argument < exact.size(); ++argument) {
+            for (unsigned bit = 0; bit < 64; ++bit) {
+                auto changed = exact;
+                changed[argument] ^= 1ULL << bit;
+                check(row.number, changed);
+            }
+        }
+    }
+    const auto kills = [&compiled](int number, const Arguments& arguments = {}) {
+        return evaluate(*compiled, number, arguments) == SECCOMP_RET_KILL_PROCESS;
+    };
+    for (const int number :
+         {SYS_mount, SYS_open, SYS_execve, SYS_execveat, SYS_fork, SYS_clone, SYS_clone3, SYS_socket, SYS_ptrace, SYS_bpf,
+          SYS_io_uring_setup, SYS_open_by_handle_at, SYS_mprotect, SYS_mknodat, SYS_prctl, SYS_capset, SYS_chroot}) {
+        CHECK(kills(number));
+    }
+    CHECK(kills(SYS_fsmount, {0, FSMOUNT_CLOEXEC, MOUNT_ATTR_NODEV}));
+    CHECK(kills(SYS_ioctl, {0, LOOP_CLR_FD}));
+    CHECK(kills(SYS_setns, {0, CLONE_NEWUSER}));
+    CHECK(kills(SYS_unshare, {CLONE_NEWUSER}));
+    CHECK(kills(SYS_openat, {0, 0, O_WRONLY}));
+}
