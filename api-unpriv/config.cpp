@@ -52,7 +52,8 @@ Key size_key(std::string_view section, std::string_view name, std::string_view c
                 const auto text = node.value_exact<std::string>();
                 const auto bytes = text ? parse_size(*text) : std::unexpected(SizeError::NotANumber);
                 if (!bytes || *bytes < low || *bytes > high) {
-                    return std::unexpected(fmt::format("a size in quotes from {} to {}: {}", format_size(low), format_size(high), kSizeForms));
+                    return std::unexpected(
+                        fmt::format("a size in quotes from {} to {}: {}", format_size(low), format_size(high), kSizeForms));
                 }
                 config.*field = *bytes;
                 return {};
@@ -108,8 +109,8 @@ std::vector<Key> make_keys() {
                  &C::max_unread_bytes, 64 * kKiB, kGiB),
         number_key("rpc", "unread_seconds", "a client that reads nothing for so long while answers wait loses its connection",
                    &C::unread_seconds, 1, 3600),
-        number_key("rpc", "calls_per_connection", "calls under way at once on one connection; more are refused", &C::calls_per_connection, 1,
-                   4096),
+        number_key("rpc", "calls_per_connection", "calls under way at once on one connection; more are refused", &C::calls_per_connection,
+                   1, 4096),
         number_key("rpc", "waits_per_connection", "of these, calls that wait for the end of a job", &C::waits_per_connection, 1, 4096),
     };
 }
@@ -178,8 +179,8 @@ std::expected<ApiConfig, std::string> parse_api_config(std::string_view text, co
                                    fmt::format("'{}' is not known; the sections {} are allowed", section.str(), sections_of(keys)));
         }
         for (const auto& [name, node] : *content.as_table()) {
-            const auto key = std::ranges::find_if(
-                keys, [&](const Key& row) { return row.section == section.str() && row.name == name.str(); });
+            const auto key =
+                std::ranges::find_if(keys, [&](const Key& row) { return row.section == section.str() && row.name == name.str(); });
             if (key == keys.end()) {
                 return std::unexpected(at(name.source()) + fmt::format("'{}' is not known in [{}]; the keys {} are allowed", name.str(),
                                                                        section.str(), names_in(keys, section.str())));

@@ -42,9 +42,9 @@ Refusal limit_exceeded(const Reply& reply, const Subject& subject) {
     Refusal refusal{{ErrorCode::LimitExceeded, {}, "ask for less, remove what is not needed, or ask this host's administrator"}, {}};
     for (const auto& row : kLimits) {
         if (static_cast<std::uint32_t>(row.kind) == reply.which) {
-            refusal.error.message = fmt::format("cannot {}: {} is limited to {}; {} used, {} asked for", subject.doing, row.what,
-                                                amount(reply.limit, row.is_size), amount(reply.used, row.is_size),
-                                                amount(reply.asked, row.is_size));
+            refusal.error.message =
+                fmt::format("cannot {}: {} is limited to {}; {} used, {} asked for", subject.doing, row.what,
+                            amount(reply.limit, row.is_size), amount(reply.used, row.is_size), amount(reply.asked, row.is_size));
             refusal.fields.emplace_back("limit_name", row.key);
             add_amounts(refusal, reply);
             return refusal;

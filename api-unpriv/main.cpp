@@ -160,9 +160,8 @@ int serve(const Options& options, const ApiConfig& config) {
     }
 
     int status = 0;
-    KJ_IF_MAYBE (exception, kj::runCatchingExceptions([&]() {
-                     daemon.run(std::move(store->volumes), std::move(store->jobs)).wait(io.waitScope);
-                 })) {
+    KJ_IF_MAYBE (exception,
+                 kj::runCatchingExceptions([&]() { daemon.run(std::move(store->volumes), std::move(store->jobs)).wait(io.waitScope); })) {
         log::error(exception->getDescription().cStr());
         status = 1;
     }

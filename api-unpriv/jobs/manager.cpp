@@ -87,7 +87,8 @@ kj::Promise<Outcome<Job>> JobManager::run(const Caller& caller, NewJob wanted) {
     }
     const std::pair<std::uint32_t, std::string> name{caller.uid, wanted.name};
     if (!wanted.name.empty() && (table_.find(caller.uid, wanted.name) != nullptr || !names_being_started_.insert(name).second)) {
-        return refuse({{ErrorCode::Conflict, fmt::format("there is a job \"{}\" already", wanted.name), "remove it, or choose another name"}, {}});
+        return refuse(
+            {{ErrorCode::Conflict, fmt::format("there is a job \"{}\" already", wanted.name), "remove it, or choose another name"}, {}});
     }
 
     Job job;
@@ -161,7 +162,8 @@ Outcome<JobPage> JobManager::list(const Caller& caller, JobQuery query) const {
     query.scope = *allowed;
     auto page = table_.list(query);
     if (!page) {
-        return std::unexpected(invalid("page.after", "this is not the end of an earlier page", "use `next` of the page before, as it was given"));
+        return std::unexpected(
+            invalid("page.after", "this is not the end of an earlier page", "use `next` of the page before, as it was given"));
     }
     return std::move(*page);
 }
@@ -202,7 +204,8 @@ kj::Promise<Outcome<void>> JobManager::send_signal(const Caller& caller, const J
 
 kj::Promise<Outcome<void>> JobManager::signal(const Caller& caller, std::string_view selector, Scope scope, std::uint32_t signal) {
     if (signal < 1 || signal > kSignalMax) {
-        return Outcome<void>(std::unexpected(invalid("signal", fmt::format("{} is not a signal; 1 to {} are accepted", signal, kSignalMax))));
+        return Outcome<void>(
+            std::unexpected(invalid("signal", fmt::format("{} is not a signal; 1 to {} are accepted", signal, kSignalMax))));
     }
     const auto found = get(caller, selector, scope);
     if (!found) {

@@ -1,8 +1,8 @@
 // What users do with jobs: checks what they ask for, asks the broker, remembers how jobs ended.
 #pragma once
 
-#include <string>
 #include <set>
+#include <string>
 #include <unordered_map>
 #include <unordered_set>
 #include <vector>
@@ -79,7 +79,7 @@ class JobManager final : private kj::TaskSet::ErrorHandler {
     std::set<std::pair<std::uint32_t, std::string>> names_being_started_;
     bool loading_ = false;
     std::unordered_set<JobId> known_to_broker_; // while loading, and empty afterwards
-    kj::TaskSet tasks_; // last: its tasks use the rest
+    kj::TaskSet tasks_;                         // last: its tasks use the rest
 };
 
 } // namespace joblet::api

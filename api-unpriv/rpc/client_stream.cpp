@@ -77,8 +77,7 @@ kj::Promise<void> ClientStream::in_time(kj::Promise<void> write) {
     });
 }
 
-kj::Promise<void> ClientStream::writeMessage(kj::ArrayPtr<const int> fds,
-                                             kj::ArrayPtr<const kj::ArrayPtr<const capnp::word>> segments) {
+kj::Promise<void> ClientStream::writeMessage(kj::ArrayPtr<const int> fds, kj::ArrayPtr<const kj::ArrayPtr<const capnp::word>> segments) {
     return in_time(inner_.writeMessage(fds, segments));
 }
 

@@ -163,8 +163,10 @@ StoreResult<Database> Database::open(const std::string& directory, Synchronous s
     // The library's first random number takes a seed from /dev/urandom
     std::uint32_t ignored = 0;
     sqlite3_randomness(sizeof ignored, &ignored);
-    // A first commit makes and opens the WAL and syncs its directory now
-    if (auto done = database.execute(fmt::format("PRAGMA user_version = {}", kSchemaVersion), "write to it"); !done) {
+    // A first commit makes and opens the WAL; the first checkpoint opens and syncs its directory
+    if (auto done =
+            database.execute(fmt::format("PRAGMA user_version = {}; PRAGMA wal_checkpoint(TRUNCATE);", kSchemaVersion), "write to it");
+        !done) {
         return std::unexpected(done.error());
     }
     return database;
@@ -197,9 +199,10 @@ StoreResult<void> Database::migrate() {
         return std::unexpected(damaged("joblet.db: it was made by another program"));
     }
     if (*version > kSchemaVersion) {
-        return std::unexpected(StoreError{StoreError::Kind::NewerSchema,
-                                          fmt::format("joblet.db has schema version {}, made by a newer release; this one knows versions up to {}",
-                                                      *version, kSchemaVersion)});
+        return std::unexpected(
+            StoreError{StoreError::Kind::NewerSchema,
+                       fmt::format("joblet.db has schema version {}, made by a newer release; this one knows versions up to {}", *version,
+                                   kSchemaVersion)});
     }
     for (const auto& migration : kMigrations) {
         if (migration.version <= *version) {
@@ -355,17 +358,17 @@ void Database::roll_back() {
 StoreResult<void> Database::put(const Volume& volume) {
     const auto& entry = volume.entry;
     const bool stored = Query(statements_->put_volume)
-                                .add(entry.id)
-                                .add(entry.owner_uid)
-                                .add_text(entry.name.view())
-                                .add(static_cast<std::int64_t>(entry.type))
-                                .add(static_cast<std::int64_t>(entry.backend))
-                                .add(static_cast<std::int64_t>(entry.status))
-                                .add(static_cast<std::int64_t>(entry.size_bytes))
-                                .add(static_cast<std::int64_t>(entry.inodes))
-                                .add(entry.created_ns)
-                                .add(entry.last_used_ns)
-                                .step() == SQLITE_DONE;
+                            .add(entry.id)
+                            .add(entry.owner_uid)
+                            .add_text(entry.name.view())
+                            .add(static_cast<std::int64_t>(entry.type))
+                            .add(static_cast<std::int64_t>(entry.backend))
+                            .add(static_cast<std::int64_t>(entry.status))
+                            .add(static_cast<std::int64_t>(entry.size_bytes))
+                            .add(static_cast<std::int64_t>(entry.inodes))
+                            .add(entry.created_ns)
+                            .add(entry.last_used_ns)
+                            .step() == SQLITE_DONE;
     if (!stored || Query(statements_->erase_labels).add(entry.id).step() != SQLITE_DONE) {
         return std::unexpected(error("store a volume"));
     }
@@ -379,20 +382,20 @@ StoreResult<void> Database::put(const Volume& volume) {
 
 StoreResult<void> Database::put(const Job& job) {
     const bool stored = Query(statements_->put_job)
-                                .add(job.id)
-                                .add(job.owner_uid)
-                                .add_text(job.name)
-                                .add(static_cast<std::int64_t>(job.state))
-                                .add(job.started_ns)
-                                .add(job.exit.ended_ns)
-                                .add(static_cast<std::int64_t>(job.exit.kind))
-                                .add(job.exit.code)
-                                .add(job.exit.signal)
-                                .add(static_cast<std::int64_t>(job.exit.step))
-                                .add(job.exit.sys_errno)
-                                .add_text(job.base)
-                                .add_text(job.host_name)
-                                .step() == SQLITE_DONE;
+                            .add(job.id)
+                            .add(job.owner_uid)
+                            .add_text(job.name)
+                            .add(static_cast<std::int64_t>(job.state))
+                            .add(job.started_ns)
+                            .add(job.exit.ended_ns)
+                            .add(static_cast<std::int64_t>(job.exit.kind))
+                            .add(job.exit.code)
+                            .add(job.exit.signal)
+                            .add(static_cast<std::int64_t>(job.exit.step))
+                            .add(job.exit.sys_errno)
+                            .add_text(job.base)
+                            .add_text(job.host_name)
+                            .step() == SQLITE_DONE;
     if (!stored || Query(statements_->erase_arguments).add(job.id).step() != SQLITE_DONE ||
         Query(statements_->erase_job_volumes).add(job.id).step() != SQLITE_DONE) {
         return std::unexpected(error("store a job"));
@@ -435,8 +438,8 @@ StoreResult<Database> open_or_rebuild(const std::string& directory, Synchronous 
     const std::string path = directory + std::string(kFile);
     const std::string aside = path + ".damaged";
     if (std::rename(path.c_str(), aside.c_str()) != 0) {
-        return std::unexpected(StoreError{StoreError::Kind::Failed, fmt::format("{}; and it cannot be set aside: {}",
-                                                                                database.error().message, std::strerror(errno))});
+        return std::unexpected(StoreError{
+            StoreError::Kind::Failed, fmt::format("{}; and it cannot be set aside: {}", database.error().message, std::strerror(errno))});
     }
     // What belongs to the damaged file would be taken for the new one's
     for (const std::string_view suffix : {"-wal", "-shm", "-journal"}) {

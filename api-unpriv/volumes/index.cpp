@@ -137,8 +137,8 @@ std::vector<const Volume*> VolumeIndex::resolve(std::string_view text, const Sco
     }
     std::string first(text);
     first.resize(kIdHexLength, '0');
-    for (auto place = by_id_.lower_bound(*parse_id<VolumeId>(first));
-         place != by_id_.end() && to_string(place->first).starts_with(text); ++place) {
+    for (auto place = by_id_.lower_bound(*parse_id<VolumeId>(first)); place != by_id_.end() && to_string(place->first).starts_with(text);
+         ++place) {
         if (scope.covers(place->second.entry.owner_uid)) {
             found.push_back(&place->second);
         }
@@ -178,8 +178,9 @@ std::optional<VolumePage> VolumeIndex::list(const VolumeQuery& query) const {
     }
 
     const std::size_t shown = std::min(query.page_size, page.volumes.size());
-    std::partial_sort(page.volumes.begin(), page.volumes.begin() + static_cast<std::ptrdiff_t>(shown), page.volumes.end(),
-                      [&](const Volume* a, const Volume* b) { return comes_before(position_of(*a, query.sort), position_of(*b, query.sort)); });
+    std::partial_sort(
+        page.volumes.begin(), page.volumes.begin() + static_cast<std::ptrdiff_t>(shown), page.volumes.end(),
+        [&](const Volume* a, const Volume* b) { return comes_before(position_of(*a, query.sort), position_of(*b, query.sort)); });
     if (shown < page.volumes.size()) {
         page.volumes.resize(shown);
         if (!page.volumes.empty()) {

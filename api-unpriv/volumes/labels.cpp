@@ -69,13 +69,14 @@ std::expected<std::vector<std::uint8_t>, std::string> encode_labels(Labels label
     for (std::size_t i = 0; i < labels.size(); ++i) {
         const auto& [key, value] = labels[i];
         if (!is_key(key)) {
-            return std::unexpected(fmt::format("a label's key is 1 to {} characters, letters, digits, '_', '.', '/' and '-', beginning with a "
-                                               "letter or digit",
-                                               kLabelKeyMax));
+            return std::unexpected(
+                fmt::format("a label's key is 1 to {} characters, letters, digits, '_', '.', '/' and '-', beginning with a "
+                            "letter or digit",
+                            kLabelKeyMax));
         }
         if (!is_value(value)) {
-            return std::unexpected(
-                fmt::format("the value of label \"{}\" is not at most {} bytes of UTF-8 text without control characters", key, kLabelValueMax));
+            return std::unexpected(fmt::format("the value of label \"{}\" is not at most {} bytes of UTF-8 text without control characters",
+                                               key, kLabelValueMax));
         }
         if (i > 0 && labels[i - 1].first == key) {
             return std::unexpected(fmt::format("label \"{}\" is given twice", key));

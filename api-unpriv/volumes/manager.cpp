@@ -37,20 +37,20 @@ Outcome<protocol::CreateVolume> checked(const Caller& caller, const NewVolume& w
         return std::unexpected(invalid("name", "the name of the volume is not valid", fmt::format("a name is {}", kNameForms)));
     }
     if (wanted.size_bytes < protocol::kVolumeSizeMin || wanted.size_bytes > protocol::kVolumeSizeMax) {
-        return std::unexpected(invalid("sizeBytes",
-                                       fmt::format("a volume cannot have a size of {}; sizes from {} to {} are accepted",
-                                                   format_size(wanted.size_bytes), format_size(protocol::kVolumeSizeMin),
-                                                   format_size(protocol::kVolumeSizeMax)),
-                                       fmt::format("a size is {}", kSizeForms)));
+        return std::unexpected(
+            invalid("sizeBytes",
+                    fmt::format("a volume cannot have a size of {}; sizes from {} to {} are accepted", format_size(wanted.size_bytes),
+                                format_size(protocol::kVolumeSizeMin), format_size(protocol::kVolumeSizeMax)),
+                    fmt::format("a size is {}", kSizeForms)));
     }
     if (wanted.inodes > protocol::kVolumeInodesMax) {
         return std::unexpected(
             invalid("inodes", fmt::format("a volume has at most {} inodes, {} asked for", protocol::kVolumeInodesMax, wanted.inodes)));
     }
     if (!backend_fits(wanted.backend, wanted.type)) {
-        return std::unexpected(
-            invalid("backend", fmt::format("backend {} cannot hold a {} volume", backend_name(wanted.backend), volume_type_name(wanted.type)),
-                    "filesystem volumes are held by image, memory volumes by tmpfs; auto chooses"));
+        return std::unexpected(invalid(
+            "backend", fmt::format("backend {} cannot hold a {} volume", backend_name(wanted.backend), volume_type_name(wanted.type)),
+            "filesystem volumes are held by image, memory volumes by tmpfs; auto chooses"));
     }
     const auto blob = encode_labels(wanted.labels);
     if (!blob) {
@@ -85,7 +85,8 @@ kj::Promise<Outcome<CreatedVolume>> VolumeManager::create(const Caller& caller, 
     if (!request) {
         return Outcome<CreatedVolume>(std::unexpected(request.error()));
     }
-    return broker_.request(*request).then([this, wanted = std::move(wanted)](protocol::Message message) -> kj::Promise<Outcome<CreatedVolume>> {
+    return broker_.request(*request).then([this,
+                                           wanted = std::move(wanted)](protocol::Message message) -> kj::Promise<Outcome<CreatedVolume>> {
         const Reply reply = reply_of(message);
         if (reply.code == ErrorCode::Conflict) {
             return Outcome<CreatedVolume>(std::unexpected(conflict(wanted, reply)));
@@ -102,7 +103,8 @@ kj::Promise<Outcome<CreatedVolume>> VolumeManager::create(const Caller& caller, 
             }
             if (volume == nullptr) {
                 return std::unexpected(Refusal{
-                    {ErrorCode::NotFound, fmt::format("volume \"{}\" was created, and removed at once by somebody else", wanted.name), {}}, {}});
+                    {ErrorCode::NotFound, fmt::format("volume \"{}\" was created, and removed at once by somebody else", wanted.name), {}},
+                    {}});
             }
             return CreatedVolume{*volume, (reply.flags & protocol::kReplyExisted) != 0};
         });
@@ -169,7 +171,8 @@ Outcome<VolumePage> VolumeManager::list(const Caller& caller, VolumeQuery query)
     query.scope = *allowed;
     auto page = index_.list(query);
     if (!page) {
-        return std::unexpected(invalid("page.after", "this is not the end of an earlier page", "use `next` of the page before, as it was given"));
+        return std::unexpected(
+            invalid("page.after", "this is not the end of an earlier page", "use `next` of the page before, as it was given"));
     }
     return std::move(*page);
 }
@@ -185,18 +188,19 @@ kj::Promise<Outcome<void>> VolumeManager::remove(const Caller& caller, std::stri
     request.id = entry.id;
     request.authority = authority_over(caller, entry.owner_uid);
     Subject subject{fmt::format("remove volume \"{}\"", entry.name.view()), entry.name.string(), std::string(selector)};
-    return broker_.request(request).then([this, id = entry.id, subject = std::move(subject)](const protocol::Message& message) -> Outcome<void> {
-        const Reply& reply = reply_of(message);
-        if (reply.code != ErrorCode::Ok) {
-            return std::unexpected(refusal_from(reply, subject));
-        }
-        // Whoever removed it does not see it again, even if the news comes later
-        const Volume* known = index_.find(id);
-        if (known != nullptr && known->entry.status != protocol::VolumeStatus::Trashed) {
-            gone(id);
-        }
-        return {};
-    });
+    return broker_.request(request).then(
+        [this, id = entry.id, subject = std::move(subject)](const protocol::Message& message) -> Outcome<void> {
+            const Reply& reply = reply_of(message);
+            if (reply.code != ErrorCode::Ok) {
+                return std::unexpected(refusal_from(reply, subject));
+            }
+            // Whoever removed it does not see it again, even if the news comes later
+            const Volume* known = index_.find(id);
+            if (known != nullptr && known->entry.status != protocol::VolumeStatus::Trashed) {
+                gone(id);
+            }
+            return {};
+        });
 }
 
 Outcome<std::vector<UsedVolume>> VolumeManager::prepare_volumes(const Caller& caller, std::span<const WantedVolume> wanted) const {
@@ -216,8 +220,9 @@ Outcome<std::vector<UsedVolume>> VolumeManager::prepare_volumes(const Caller& ca
                                            fmt::format("a target is {}", kTargetForms)));
         }
         if (const auto reserved = want.target.empty() ? std::nullopt : reserved_by(want.target)) {
-            return std::unexpected(invalid("volumes", fmt::format("volume \"{}\" cannot appear at {}: {} belongs to the job's own root",
-                                                                  entry.name.view(), want.target, *reserved),
+            return std::unexpected(invalid("volumes",
+                                           fmt::format("volume \"{}\" cannot appear at {}: {} belongs to the job's own root",
+                                                       entry.name.view(), want.target, *reserved),
                                            "choose a path of its own, for example /data"));
         }
         for (const auto& other : used) {
@@ -225,9 +230,9 @@ Outcome<std::vector<UsedVolume>> VolumeManager::prepare_volumes(const Caller& ca
                 return std::unexpected(invalid("volumes", fmt::format("volume \"{}\" is given twice", entry.name.view())));
             }
             if (!want.target.empty() && !other.target.empty() && targets_overlap(want.target, other.target)) {
-                return std::unexpected(invalid(
-                    "volumes", fmt::format("volumes \"{}\" and \"{}\" cannot appear at {} and {}: one would hide the other", other.name,
-                                           entry.name.view(), other.target, want.target)));
+                return std::unexpected(
+                    invalid("volumes", fmt::format("volumes \"{}\" and \"{}\" cannot appear at {} and {}: one would hide the other",
+                                                   other.name, entry.name.view(), other.target, want.target)));
             }
         }
         used.push_back({entry.id, entry.name.string(), want.target, want.read_only});

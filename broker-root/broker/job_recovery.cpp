@@ -77,6 +77,10 @@ void Jobs::resume() {
     for (const auto& [id, job] : jobs) {
         for (const auto& attached : job->volumes) {
             p_.registry.attach(attached.id, {id, attached.access});
+            if (Volume* volume = p_.registry.find(attached.id); volume != nullptr && volume->record.last_used_ns < job->record.started_ns) {
+                volume->record.last_used_ns = job->record.started_ns; // not yet written when the earlier broker ended
+                volume->record_is_stale = true;
+            }
         }
         job->state = protocol::JobState::Running;
         const auto populated = job->cgroup_events.valid() ? kernel::is_populated(job->cgroup_events.get()) : kernel::Result<bool>(false);

@@ -87,8 +87,7 @@ std::vector<std::string> groups_in(int directory) {
 } // namespace
 
 CgroupTree::CgroupTree(Fd tree, Fd jobs, Caretaker caretaker)
-    : tree_(std::move(tree)), jobs_(std::move(jobs)), caretaker_(std::move(caretaker)) {
-}
+    : tree_(std::move(tree)), jobs_(std::move(jobs)), caretaker_(std::move(caretaker)) {}
 
 std::expected<CgroupTree, std::string> CgroupTree::make(const std::string& root) {
     auto parent = find_cgroup2();

@@ -28,9 +28,9 @@ std::expected<Fd, std::string> take_lock(const Layout& layout) {
         return std::unexpected(fmt::format("could not open the lock {}: {}", path, std::strerror(errno)));
     }
     if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
-        return std::unexpected(errno == EWOULDBLOCK
-                                   ? fmt::format("jobletd is already running here (it holds {}); stop it first, or give another --root", path)
-                                   : fmt::format("could not lock {}: {}", path, std::strerror(errno)));
+        return std::unexpected(
+            errno == EWOULDBLOCK ? fmt::format("jobletd is already running here (it holds {}); stop it first, or give another --root", path)
+                                 : fmt::format("could not lock {}: {}", path, std::strerror(errno)));
     }
     return lock;
 }

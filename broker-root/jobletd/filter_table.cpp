@@ -55,10 +55,7 @@ constexpr auto kOwn = std::to_array<SyscallRule>({
      "open_tree",
      "store and bases, alone, in that namespace",
      {arg_has(2, OPEN_TREE_CLONE | AT_RECURSIVE, OPEN_TREE_CLONE)}},
-    {SYS_move_mount,
-     "move_mount",
-     "places mounts given by descriptor",
-     {arg_has(4, MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_F_EMPTY_PATH)}},
+    {SYS_move_mount, "move_mount", "places mounts given by descriptor", {arg_has(4, MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_F_EMPTY_PATH)}},
     {SYS_pivot_root, "pivot_root", "out of the host's tree"},
     {SYS_umount2, "umount2", "drops the host's tree in that namespace", {arg_has(1, MNT_DETACH, MNT_DETACH)}},
     {SYS_mknodat, "mknodat", "device nodes of a job's /dev", {arg_has(2, S_IFMT, S_IFCHR)}},
@@ -91,9 +88,8 @@ void add(std::vector<SyscallRule>& table, const SyscallRule& row) {
 
 std::vector<SyscallRule> filter_table() {
     std::vector<SyscallRule> table;
-    for (const std::span<const SyscallRule> part :
-         {std::span<const SyscallRule>(kOwn), spawner::job_calls(), spawner::stage_calls(), spawner::init_calls(), worker::worker_calls(),
-          broker::filter_table()}) {
+    for (const std::span<const SyscallRule> part : {std::span<const SyscallRule>(kOwn), spawner::job_calls(), spawner::stage_calls(),
+                                                    spawner::init_calls(), worker::worker_calls(), broker::filter_table()}) {
         for (const auto& row : part) {
             add(table, row);
         }

@@ -83,8 +83,8 @@ Outcome copy_busybox(int base) {
     const Fd source(::open(kBusybox, O_RDONLY | O_CLOEXEC));
     struct stat state{};
     if (!source.valid() || ::fstat(source.get(), &state) != 0) {
-        return std::unexpected(fmt::format("{} is needed for the minimal base, and could not be opened ({}); {}", kBusybox,
-                                           std::strerror(errno), kHint));
+        return std::unexpected(
+            fmt::format("{} is needed for the minimal base, and could not be opened ({}); {}", kBusybox, std::strerror(errno), kHint));
     }
     if (!S_ISREG(state.st_mode) || state.st_uid != 0 || (state.st_mode & 0022) != 0) {
         return std::unexpected(fmt::format("{} is no regular file that only root can write to; {}", kBusybox, kHint));

@@ -22,10 +22,10 @@ namespace joblet::jobletd {
 
 namespace {
 
-constexpr int kFirstGiven = 3;      // after stdin, stdout and stderr
+constexpr int kFirstGiven = 3;       // after stdin, stdout and stderr
 constexpr std::size_t kGivenMax = 3; // the broker's
-constexpr int kAside = 16;          // above every place, so that moving one descriptor never overwrites another
-constexpr int kCannotRun = 126;     // what a shell says
+constexpr int kAside = 16;           // above every place, so that moving one descriptor never overwrites another
+constexpr int kCannotRun = 126;      // what a shell says
 constexpr std::size_t kArgumentsMax = 4;
 
 // From here to exec or _exit: no allocation, no library that remembers the parent.
@@ -63,7 +63,8 @@ bool take_identity(const Service& service, ApiUser api) {
 std::expected<void, std::string> check_program(int directory, const char* name, uid_t owner) {
     struct stat state{};
     if (::fstatat(directory, name, &state, AT_SYMLINK_NOFOLLOW) != 0) {
-        return std::unexpected(fmt::format("{} is not beside jobletd ({}); install or build all programs together", name, std::strerror(errno)));
+        return std::unexpected(
+            fmt::format("{} is not beside jobletd ({}); install or build all programs together", name, std::strerror(errno)));
     }
     if (!S_ISREG(state.st_mode) || (state.st_uid != 0 && state.st_uid != owner) || (state.st_mode & 0022) != 0) {
         return std::unexpected(fmt::format("{} beside jobletd is no regular file that only its owner, root, can write to", name));
@@ -78,7 +79,8 @@ std::expected<Programs, std::string> Programs::find() {
     const ssize_t size = ::readlink("/proc/self/exe", path.data(), path.size() - 1);
     struct stat own{};
     if (size <= 0 || ::stat("/proc/self/exe", &own) != 0) {
-        return std::unexpected(fmt::format("could not find jobletd's own file through /proc/self/exe ({}); is /proc mounted?", std::strerror(errno)));
+        return std::unexpected(
+            fmt::format("could not find jobletd's own file through /proc/self/exe ({}); is /proc mounted?", std::strerror(errno)));
     }
     const std::string_view self(path.data(), static_cast<std::size_t>(size));
     const std::string directory(self.substr(0, std::max<std::size_t>(1, self.rfind('/'))));
@@ -126,8 +128,8 @@ std::expected<pid_t, std::string> Programs::start(const Service& service, const 
         return child->pid;
     }
     if (::setsid() >= 0 && kernel::reset_signals() && place(descriptors) && take_identity(service, api)) {
-        ::execveat(directory_.get(), service.program, const_cast<char* const*>(words.data()),
-                   const_cast<char* const*>(environment.data()), AT_SYMLINK_NOFOLLOW);
+        ::execveat(directory_.get(), service.program, const_cast<char* const*>(words.data()), const_cast<char* const*>(environment.data()),
+                   AT_SYMLINK_NOFOLLOW);
     }
     ::_exit(kCannotRun);
 }

@@ -21,8 +21,8 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr auto kGrace = 5s;        // from the end of its broker to a process's own
-constexpr auto kAfterKill = 1s;    // then it is stuck in the kernel, and nothing waits for it
+constexpr auto kGrace = 5s;         // from the end of its broker to a process's own
+constexpr auto kAfterKill = 1s;     // then it is stuck in the kernel, and nothing waits for it
 constexpr auto kRetiredStep = 50ms; // between attempts to remove groups whose last process is just going
 constexpr int kMessagesPerTurn = 64;
 
@@ -76,8 +76,7 @@ bool Supervisor::start(Place place, std::span<const int> descriptors) {
         log::error(group.error());
         return false;
     }
-    const auto pid =
-        setting_.programs.start(*service_of(place.role), setting_.root, setting_.api, group->directory.get(), descriptors);
+    const auto pid = setting_.programs.start(*service_of(place.role), setting_.root, setting_.api, group->directory.get(), descriptors);
     if (!pid) {
         log::error(pid.error());
         setting_.groups.retire(std::move(*group));
@@ -109,9 +108,9 @@ void Supervisor::start_what_is_due() {
     std::vector<Place> due;
     for (const auto& [place, start] : starts_) {
         // A new broker comes after everything of the old one's; everything else only after its own predecessor
-        const bool predecessor = place.role == Role::Broker ? !processes_.empty() : std::ranges::any_of(processes_, [&](const auto& process) {
-            return process.place == place;
-        });
+        const bool predecessor = place.role == Role::Broker
+                                     ? !processes_.empty()
+                                     : std::ranges::any_of(processes_, [&](const auto& process) { return process.place == place; });
         if (now >= start.due && (!predecessor || now >= start.regardless)) {
             due.push_back(place);
         }
@@ -358,7 +357,7 @@ void Supervisor::write_broker() {
             sent_up_to_ = message.key;
         } else {
             sending_stored_ = false;
-                }
+        }
     }
 }
 

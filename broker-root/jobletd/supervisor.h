@@ -86,10 +86,10 @@ class Supervisor {
     std::vector<Process> processes_;
     std::map<Place, RestartPace> paces_;
     std::map<Place, Start> starts_;
-    Fd broker_;                   // its supervision socket
-    std::map<Place, Fd> peers_;   // broker's ends of sockets, not yet sent
-    bool sending_stored_ = false; // GetAll is being answered
-    JobId sent_up_to_;            // the last key sent
+    Fd broker_;                    // its supervision socket
+    std::map<Place, Fd> peers_;    // broker's ends of sockets, not yet sent
+    bool sending_stored_ = false;  // GetAll is being answered
+    JobId sent_up_to_;             // the last key sent
     std::optional<int> exit_code_; // stopping
     Clock::time_point give_up_at_; // with exit_code_
 };

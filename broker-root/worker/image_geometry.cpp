@@ -12,7 +12,7 @@ constexpr std::uint64_t kInodeSize = 256;
 constexpr std::uint64_t kGroupDescriptorSize = 32; // without the feature 64bit
 constexpr std::uint64_t kFirstUserInode = 11;      // 1 … 10 are reserved, 11 is lost+found (ext4 documentation, special inodes)
 constexpr std::uint64_t kLastGroupMargin = 50;     // ext2fs_initialize() drops a last group with fewer blocks to spare
-constexpr std::uint64_t kLostAndFound = 16 * 1024; // bytes, mke2fs makes it that large
+constexpr std::uint64_t kLostAndFound = 16384;     // bytes, mke2fs makes it that large
 constexpr std::uint64_t kBitsPerByte = 8;          // a group's bitmaps of blocks and of inodes are one block each
 
 constexpr std::uint64_t divide_up(std::uint64_t value, std::uint64_t by) {
@@ -119,6 +119,11 @@ struct Layout {
     }
 };
 
+// "none" first: what mke2fs.conf adds by default is unknown here and would change the sums. No resize_inode: its reserved blocks
+// are lost to data.
+constexpr auto kFeatures = "none,has_journal,ext_attr,dir_index,filetype,extent,flex_bg,sparse_super,large_file,huge_file,dir_nlink,"
+                           "extra_isize,metadata_csum";
+
 constexpr std::uint64_t kBlocksMax = 0xFFFFFFFF;
 constexpr std::uint64_t kInodesMax = 0xFFFFFFFF;
 
@@ -180,11 +185,8 @@ std::vector<std::string> mkfs_arguments(const VolumeRecord& record) {
         "remount-ro",
         "-J",
         "size=" + std::to_string(journal_mib_for(record.size_bytes)),
-        // "none" first: what mke2fs.conf adds by default is unknown here and would change the sums. No resize_inode: its
-        // reserved blocks are lost to data.
         "-O",
-        "none,has_journal,ext_attr,dir_index,filetype,extent,flex_bg,sparse_super,large_file,huge_file,dir_nlink,extra_isize,"
-        "metadata_csum",
+        kFeatures,
         // nodiscard: a discard would punch holes into the preallocated file. Preallocated space reads as zeros, so there is
         // nothing to zero, now or by the kernel after the first mount. The root directory is handed over by the worker.
         "-E",

@@ -110,11 +110,16 @@ template <class O> std::expected<Order, int> decode_as(std::span<const std::byte
     return order;
 }
 
-// A row for each alternative of Order, in its order.
+// As the one alternative of Order that has this type.
 template <class... Orders>
 std::expected<Order, int> decode_one_of(OrderType type, std::span<const std::byte> bytes, std::variant<Orders...>*) {
     std::expected<Order, int> out = std::unexpected(EBADMSG);
-    ((Orders::kType == type && (out = decode_as<Orders>(bytes), true)) || ...);
+    const auto try_one = [&]<class O>(std::type_identity<O>) {
+        if (O::kType == type) {
+            out = decode_as<O>(bytes);
+        }
+    };
+    (try_one(std::type_identity<Orders>{}), ...);
     return out;
 }
 

@@ -2,6 +2,8 @@
 
 #include <array>
 #include <cstring>
+#include <string>
+#include <string_view>
 #include <utility>
 #include <variant>
 
@@ -31,6 +33,22 @@ template <class O> Answer answer_to(const O& order) {
     return {.type = O::kType, .sequence = order.header.sequence};
 }
 
+constexpr auto kOrderNames =
+    std::to_array<std::string_view>({"", "LoadVolumes", "LoadJobs", "StageVolume", "CommitVolume", "DiscardStaging", "UpdateRecord",
+                                     "TrashVolume", "EmptyTrash", "PrepareJob", "FinishJob", "ReleaseJob"});
+static_assert(kOrderNames.size() == std::variant_size_v<Order> + 1);
+
+// The volume or job that an order is about, for the log.
+std::string subject_of(const auto& order) {
+    if constexpr (requires { order.id; }) {
+        return to_string(order.id);
+    } else if constexpr (requires { order.record; }) {
+        return to_string(order.record.id);
+    } else {
+        return "all";
+    }
+}
+
 template <class O, class T> Answer answer_to(const O& order, const Outcome<T>& outcome) {
     auto answer = answer_to(order);
     if (!outcome) {
@@ -38,8 +56,8 @@ template <class O, class T> Answer answer_to(const O& order, const Outcome<T>& o
         answer.code = failure.code;
         answer.step = failure.step;
         answer.sys_errno = failure.sys_errno;
-        log::warning(fmt::format("order {}: could not {}: {}", static_cast<std::uint32_t>(O::kType), step_phrase(failure.step),
-                                 std::strerror(failure.sys_errno)));
+        log::warning(fmt::format("{} {}: could not {}: {}", kOrderNames[static_cast<std::size_t>(O::kType)], subject_of(order),
+                                 step_phrase(failure.step), std::strerror(failure.sys_errno)));
     }
     return answer;
 }
@@ -99,7 +117,7 @@ bool Service::run() {
                     log::error("the broker sent an order with descriptors that do not belong to it");
                     return false;
                 }
-                return carry_out(one, std::move(received->descriptors));
+                return carry_out(one, received->descriptors);
             },
             *order);
         if (!answered) {
@@ -108,7 +126,7 @@ bool Service::run() {
     }
 }
 
-bool Service::carry_out(const LoadVolumes& order, Descriptors) {
+bool Service::carry_out(const LoadVolumes& order, Descriptors&) {
     ListSender<VolumesLoaded, &VolumesLoaded::volumes> list(broker_, answer_to(order));
     const auto loaded = store_.load([&list](const LoadedVolume& volume) { list.add(volume); });
     const bool sent = list.finish(answer_to(order, loaded));
@@ -117,39 +135,39 @@ bool Service::carry_out(const LoadVolumes& order, Descriptors) {
     return sent;
 }
 
-bool Service::carry_out(const LoadJobs& order, Descriptors) {
+bool Service::carry_out(const LoadJobs& order, Descriptors&) {
     ListSender<JobsLoaded, &JobsLoaded::jobs> list(broker_, answer_to(order));
     const auto loaded = jobs_.load([&list](const LoadedJob& job) { list.add(job); });
     return list.finish(answer_to(order, loaded));
 }
 
-bool Service::carry_out(const StageVolume& order, Descriptors) {
+bool Service::carry_out(const StageVolume& order, Descriptors&) {
     const auto staged = store_.stage(order.record, order.slot_first);
     const std::array image = {staged ? staged->get() : -1};
     return send_message(broker_, answer_to(order, staged), std::span(image).first(image[0] >= 0 ? 1 : 0), Wait::Yes);
 }
 
-bool Service::carry_out(const CommitVolume& order, Descriptors) {
+bool Service::carry_out(const CommitVolume& order, Descriptors&) {
     return send_message(broker_, answer_to(order, store_.commit(order.record, order.labels)), {}, Wait::Yes);
 }
 
-bool Service::carry_out(const DiscardStaging& order, Descriptors) {
+bool Service::carry_out(const DiscardStaging& order, Descriptors&) {
     return send_message(broker_, answer_to(order, store_.discard(order.id)), {}, Wait::Yes);
 }
 
-bool Service::carry_out(const UpdateRecord& order, Descriptors) {
+bool Service::carry_out(const UpdateRecord& order, Descriptors&) {
     return send_message(broker_, answer_to(order, store_.update(order.record, order.durable != 0)), {}, Wait::Yes);
 }
 
-bool Service::carry_out(const TrashVolume& order, Descriptors) {
+bool Service::carry_out(const TrashVolume& order, Descriptors&) {
     return send_message(broker_, answer_to(order, store_.trash(order.id)), {}, Wait::Yes);
 }
 
-bool Service::carry_out(const EmptyTrash& order, Descriptors) {
+bool Service::carry_out(const EmptyTrash& order, Descriptors&) {
     return send_message(broker_, answer_to(order, store_.empty(order.id)), {}, Wait::Yes);
 }
 
-bool Service::carry_out(const PrepareJob& order, Descriptors descriptors) {
+bool Service::carry_out(const PrepareJob& order, Descriptors& descriptors) {
     const auto prepared = jobs_.prepare(order, descriptors.front().get());
     std::vector<int> handed;
     if (prepared) {
@@ -161,11 +179,11 @@ bool Service::carry_out(const PrepareJob& order, Descriptors descriptors) {
     return send_message(broker_, answer_to(order, prepared), handed, Wait::Yes);
 }
 
-bool Service::carry_out(const FinishJob& order, Descriptors descriptors) {
+bool Service::carry_out(const FinishJob& order, Descriptors& descriptors) {
     return send_message(broker_, answer_to(order, jobs_.finish(order.id, std::move(descriptors))), {}, Wait::Yes);
 }
 
-bool Service::carry_out(const ReleaseJob& order, Descriptors) {
+bool Service::carry_out(const ReleaseJob& order, Descriptors&) {
     return send_message(broker_, answer_to(order, jobs_.release(order.id)), {}, Wait::Yes);
 }
 

@@ -20,17 +20,17 @@ class Service {
 
   private:
     using Descriptors = std::vector<Fd>;
-    bool carry_out(const LoadVolumes& order, Descriptors descriptors);
-    bool carry_out(const LoadJobs& order, Descriptors descriptors);
-    bool carry_out(const StageVolume& order, Descriptors descriptors);
-    bool carry_out(const CommitVolume& order, Descriptors descriptors);
-    bool carry_out(const DiscardStaging& order, Descriptors descriptors);
-    bool carry_out(const UpdateRecord& order, Descriptors descriptors);
-    bool carry_out(const TrashVolume& order, Descriptors descriptors);
-    bool carry_out(const EmptyTrash& order, Descriptors descriptors);
-    bool carry_out(const PrepareJob& order, Descriptors descriptors);
-    bool carry_out(const FinishJob& order, Descriptors descriptors);
-    bool carry_out(const ReleaseJob& order, Descriptors descriptors);
+    bool carry_out(const LoadVolumes& order, Descriptors& descriptors);
+    bool carry_out(const LoadJobs& order, Descriptors& descriptors);
+    bool carry_out(const StageVolume& order, Descriptors& descriptors);
+    bool carry_out(const CommitVolume& order, Descriptors& descriptors);
+    bool carry_out(const DiscardStaging& order, Descriptors& descriptors);
+    bool carry_out(const UpdateRecord& order, Descriptors& descriptors);
+    bool carry_out(const TrashVolume& order, Descriptors& descriptors);
+    bool carry_out(const EmptyTrash& order, Descriptors& descriptors);
+    bool carry_out(const PrepareJob& order, Descriptors& descriptors);
+    bool carry_out(const FinishJob& order, Descriptors& descriptors);
+    bool carry_out(const ReleaseJob& order, Descriptors& descriptors);
 
     int broker_;
     Store store_;

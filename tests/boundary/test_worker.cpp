@@ -13,6 +13,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <memory>
 #include <set>
 
 #include "broker-root/layout.h"
@@ -400,6 +401,34 @@ TEST_CASE("one writer or many readers, held by the kernel and not by anybody's m
     two.descriptors.clear();
     CHECK(world.installation.loops() == 0);
     CHECK(second.order(TrashVolume{.id = image.id}).answer.code == ErrorCode::Ok);
+}
+
+TEST_CASE("workers that attach at once each get a loop device") {
+    World world;
+    constexpr std::size_t kWorkers = 4;
+    constexpr int kRounds = 5;
+    const auto image = make_volume_record("shared", 2 * kMiB, Backend::Image);
+    create_volume(world.worker, image);
+    std::vector<std::unique_ptr<WorkerProcess>> workers;
+    for (std::size_t i = 0; i < kWorkers; ++i) {
+        workers.push_back(std::make_unique<WorkerProcess>(world.installation));
+        workers.back()->load_jobs();
+    }
+    const int descriptor = world.volumes_namespace.get();
+    for (int round = 0; round < kRounds; ++round) {
+        for (const auto& worker : workers) {
+            auto order = make_prepare({image}, Access::ReadOnly);
+            order.header.type = PrepareJob::kType;
+            worker->send(std::as_bytes(std::span(&order, 1)), std::span(&descriptor, 1));
+        }
+        std::vector<WorkerProcess::Reply> replies;
+        for (const auto& worker : workers) {
+            replies.push_back(worker->receive());
+            CHECK(replies.back().answer.code == ErrorCode::Ok);
+        }
+        CHECK(world.installation.loops() == static_cast<int>(kWorkers));
+    }
+    CHECK(world.installation.loops() == 0);
 }
 
 TEST_CASE("a reader of an image whose host went down sees what was synced") {

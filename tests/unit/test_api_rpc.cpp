@@ -321,9 +321,8 @@ class Client {
     Client(World& world, std::uint32_t uid, bool admin = false)
         : world_(world), stream_(world.io.lowLevelProvider->wrapUnixSocketFd(kj::AutoCloseFd(world.broker.connect(uid, admin).release()),
                                                                              kj::LowLevelAsyncIoProvider::ALREADY_CLOEXEC)),
-          rpc_(*stream_, 8), joblet(rpc_.bootstrap().castAs<rpc::Joblet>()),
-          volumes(joblet.volumesRequest().send().getService()), jobs(joblet.jobsRequest().send().getService()),
-          host(joblet.hostRequest().send().getService()) {}
+          rpc_(*stream_, 8), joblet(rpc_.bootstrap().castAs<rpc::Joblet>()), volumes(joblet.volumesRequest().send().getService()),
+          jobs(joblet.jobsRequest().send().getService()), host(joblet.hostRequest().send().getService()) {}
 
     template <class Answer> auto wait(Answer&& answer) {
         return world_.io.provider->getTimer().timeoutAfter(10 * kj::SECONDS, kj::mv(answer)).wait(world_.io.waitScope);
@@ -658,7 +657,8 @@ TEST_CASE("a client that leaves its answers open, or never reads them, is droppe
                     auto page = call.initParams().getContent().initAs<rpc::VolumeService::ListVolumesParams>().initPage();
                     page.setSize(1000);
                 }));
-                sent += static_cast<std::size_t>(send([i](capnp::rpc::Message::Builder message) { message.initFinish().setQuestionId(i); }));
+                sent +=
+                    static_cast<std::size_t>(send([i](capnp::rpc::Message::Builder message) { message.initFinish().setQuestionId(i); }));
             }
             return world.broker.closed_connections == 1;
         });
