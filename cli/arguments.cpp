@@ -22,7 +22,7 @@ Error invalid(std::string message, std::string hint) {
 }
 
 std::string in_quotes(std::string_view text) {
-    return "'" + std::string(text) + "'";
+    return '"' + std::string(text) + '"';
 }
 
 // Thrown inside this file only: CLI11 reports by exception, so what it lets through is refused in the same way.

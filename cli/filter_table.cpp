@@ -14,7 +14,6 @@ constexpr SyscallRule kTable[] = {
     {__NR_socket, "socket", "the API's socket, again when a job ends without a record", {arg_is32(0, AF_UNIX)}},
     {__NR_connect, "connect", "likewise"},
     {__NR_setsockopt, "setsockopt", "how long connect may wait", {arg_is32(1, SOL_SOCKET)}},
-    {__NR_getsockopt, "getsockopt", "kind of a standard descriptor; buffer size of the connection", {arg_is32(1, SOL_SOCKET)}},
     {__NR_sendmsg, "sendmsg", "calls, with descriptors; signals for a job"},
     {__NR_recvmsg, "recvmsg", "answers; a job's exit record"},
     {__NR_write, "write", "calls; output; wake the event loop"},
@@ -40,7 +39,6 @@ constexpr SyscallRule kTable[] = {
     {__NR_rt_sigaction, "rt_sigaction", "which signals are ignored; SIGPIPE"},
     {__NR_rt_sigprocmask, "rt_sigprocmask", "hold signals for the signalfd; abort(3)"},
     {__NR_rt_sigreturn, "rt_sigreturn", "return from a signal handler"},
-    {__NR_ioctl, "ioctl", "is it a terminal", {arg_is32(1, TCGETS)}},
     {__NR_ioctl, "ioctl", "width of the terminal", {arg_is32(1, TIOCGWINSZ)}},
     // ---- memory, never executable
     {__NR_brk, "brk", "heap"},

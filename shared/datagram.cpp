@@ -61,7 +61,8 @@ bool send_datagram(int socket, std::span<const std::byte> bytes, std::span<const
         return false;
     }
     alignas(cmsghdr) std::array<std::byte, kControlSize> control{};
-    iovec part{const_cast<std::byte*>(bytes.data()), bytes.size()};
+    // sendmsg(2) only reads it
+    iovec part{const_cast<std::byte*>(bytes.data()), bytes.size()}; // NOLINT(cppcoreguidelines-pro-type-const-cast)
     msghdr header{};
     header.msg_iov = &part;
     header.msg_iovlen = 1;

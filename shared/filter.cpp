@@ -121,7 +121,8 @@ int install_filter(const FilterProgram& program) {
     sock_fprog out{};
     out.len = static_cast<unsigned short>(program.instructions.size());
     // The kernel only reads it; the cast undoes the neutral element type of the header
-    out.filter = reinterpret_cast<sock_filter*>(const_cast<std::uint64_t*>(program.instructions.data()));
+    out.filter = reinterpret_cast<sock_filter*>(
+        const_cast<std::uint64_t*>(program.instructions.data())); // NOLINT(cppcoreguidelines-pro-type-const-cast)
     return ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &out, 0, 0) == 0 ? 0 : errno;
 }
 

@@ -29,7 +29,7 @@ std::optional<std::array<std::uint8_t, 16>> parse_hex_digits(std::string_view te
         if (digit == std::string_view::npos) {
             return std::nullopt;
         }
-        bytes[i / 2] = static_cast<std::uint8_t>((bytes[i / 2] << 4U) | digit);
+        bytes[i / 2] = static_cast<std::uint8_t>((static_cast<unsigned>(bytes[i / 2]) << 4U) | static_cast<unsigned>(digit));
     }
     return bytes;
 }

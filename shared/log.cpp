@@ -17,9 +17,7 @@ void start(std::string_view program) {
 }
 
 void set_level(Level level) {
-    spdlog::set_level(level == Level::Error     ? spdlog::level::err
-                      : level == Level::Warning ? spdlog::level::warn
-                                                : spdlog::level::info);
+    spdlog::set_level(level == Level::Error ? spdlog::level::err : level == Level::Warning ? spdlog::level::warn : spdlog::level::info);
 }
 
 void info(std::string_view text) {

@@ -144,7 +144,7 @@ void ApiLink::receive() {
             }
         }
         ++unanswered_;
-        callbacks_.request(std::move(*request), std::move(received->descriptors));
+        callbacks_.request(*request, std::move(received->descriptors));
     }
     update_watch();
 }

@@ -19,7 +19,7 @@ namespace joblet::broker {
 class ApiLink {
   public:
     struct Callbacks {
-        std::function<void(protocol::Request, std::vector<Fd>)> request;
+        std::function<void(const protocol::Request&, std::vector<Fd>)> request;
         std::function<void()> gone;  // every connection of that API is to be closed
         std::function<void()> ready; // there is an API, and room to tell it something
     };

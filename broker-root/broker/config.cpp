@@ -30,7 +30,7 @@ namespace {
 
 // An error is what is allowed, as the end of "KEY: … is allowed".
 using Read = std::function<std::expected<void, std::string>(const toml::node&, BrokerConfig&)>;
-using Print = std::function<std::string(const BrokerConfig&)>;
+using Print = std::function<std::string(BrokerConfig&)>;
 
 struct Key {
     std::string_view section;
@@ -88,7 +88,7 @@ std::optional<std::uint32_t> read_id(const toml::node& node, Lookup lookup) {
 }
 
 template <class T>
-Key integer(std::string_view section, std::string_view name, std::string_view comment, std::function<T&(BrokerConfig&)> field,
+Key integer(std::string_view section, std::string_view name, std::string_view comment, const std::function<T&(BrokerConfig&)>& field,
             std::int64_t low, std::int64_t high) {
     return {section, name, comment,
             [=](const toml::node& node, BrokerConfig& config) -> std::expected<void, std::string> {
@@ -99,11 +99,11 @@ Key integer(std::string_view section, std::string_view name, std::string_view co
                 field(config) = static_cast<T>(*value);
                 return {};
             },
-            [=](const BrokerConfig& config) { return fmt::format("{}", field(const_cast<BrokerConfig&>(config))); }};
+            [=](BrokerConfig& config) { return fmt::format("{}", field(config)); }};
 }
 
-Key size(std::string_view section, std::string_view name, std::string_view comment, std::function<std::uint64_t&(BrokerConfig&)> field,
-         std::uint64_t low) {
+Key size(std::string_view section, std::string_view name, std::string_view comment,
+         const std::function<std::uint64_t&(BrokerConfig&)>& field, std::uint64_t low) {
     return {section, name, comment,
             [=](const toml::node& node, BrokerConfig& config) -> std::expected<void, std::string> {
                 const auto text = node.value_exact<std::string>();
@@ -114,9 +114,9 @@ Key size(std::string_view section, std::string_view name, std::string_view comme
                 field(config) = *value;
                 return {};
             },
-            [=](const BrokerConfig& config) {
+            [=](BrokerConfig& config) {
                 // Bytes if the short form would not come back as the same number
-                const std::uint64_t bytes = field(const_cast<BrokerConfig&>(config));
+                const std::uint64_t bytes = field(config);
                 std::string text = format_size(bytes);
                 std::erase(text, ' ');
                 const auto back = parse_size(text);
@@ -125,7 +125,7 @@ Key size(std::string_view section, std::string_view name, std::string_view comme
 }
 
 Key ids(std::string_view section, std::string_view name, std::string_view comment,
-        std::function<std::vector<std::uint32_t>&(BrokerConfig&)> field, Lookup lookup) {
+        const std::function<std::vector<std::uint32_t>&(BrokerConfig&)>& field, Lookup lookup) {
     return {section, name, comment,
             [=](const toml::node& node, BrokerConfig& config) -> std::expected<void, std::string> {
                 const auto* array = node.as_array();
@@ -144,7 +144,7 @@ Key ids(std::string_view section, std::string_view name, std::string_view commen
                 field(config) = std::move(out);
                 return {};
             },
-            [=](const BrokerConfig& config) { return fmt::format("[{}]", fmt::join(field(const_cast<BrokerConfig&>(config)), ", ")); }};
+            [=](BrokerConfig& config) { return fmt::format("[{}]", fmt::join(field(config), ", ")); }};
 }
 
 Key socket_mode() {
@@ -158,7 +158,7 @@ Key socket_mode() {
                 config.socket_mode = static_cast<std::uint32_t>(std::stoul(*text, nullptr, 8));
                 return {};
             },
-            [](const BrokerConfig& config) { return fmt::format("\"{:04o}\"", config.socket_mode); }};
+            [](BrokerConfig& config) { return fmt::format("\"{:04o}\"", config.socket_mode); }};
 }
 
 Key socket_group() {
@@ -171,7 +171,7 @@ Key socket_group() {
                 config.socket_gid = *id;
                 return {};
             },
-            [](const BrokerConfig& config) { return fmt::format("{}", config.socket_gid); }};
+            [](BrokerConfig& config) { return fmt::format("{}", config.socket_gid); }};
 }
 
 constexpr std::int64_t kMany = 1'000'000'000;
@@ -324,6 +324,7 @@ std::expected<BrokerConfig, std::string> load_broker_config(const std::string& r
 }
 
 std::string print_broker_config(const BrokerConfig& config) {
+    BrokerConfig copy = config; // the table's accessors serve reading and printing
     std::string out = "# broker.toml: what may be had on this host. Every key, with its value in force.\n";
     std::string_view section;
     for (const Key& key : make_keys()) {
@@ -331,7 +332,7 @@ std::string print_broker_config(const BrokerConfig& config) {
             section = key.section;
             out += fmt::format("\n[{}]\n", section);
         }
-        out += fmt::format("# {}\n{} = {}\n", key.comment, key.name, key.print(config));
+        out += fmt::format("# {}\n{} = {}\n", key.comment, key.name, key.print(copy));
     }
     out += "\n[bases]\n# directories whose bin, sbin, lib, lib64, usr and etc a job sees, read-only: name = \"/absolute/path\"\n";
     for (const auto& [name, path] : config.bases) {

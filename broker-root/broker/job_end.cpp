@@ -133,6 +133,18 @@ Task<ExitRecord> Jobs::recorded_exit(JobPointer job) {
     co_return out;
 }
 
+void Jobs::kill_group(const Job& job) {
+    if (const auto killed = kernel::kill_cgroup(job.cgroup.get()); !killed) {
+        log::error(fmt::format("the processes of job {} could not be killed: {}", to_string(job.record.id), std::strerror(killed.error())));
+    }
+}
+
+void Jobs::remove_group(JobId id) {
+    if (const auto removed = kernel::remove_cgroup(cgroups_.get(), hex_digits(id.bytes).data()); !removed) {
+        log::error(fmt::format("the cgroup of job {} could not be removed: {}", to_string(id), std::strerror(removed.error())));
+    }
+}
+
 Detached Jobs::finish(JobPointer job) {
     if (std::exchange(job->finishing, true)) {
         co_return;
@@ -173,7 +185,7 @@ Detached Jobs::finish(JobPointer job) {
     }
     job->cgroup.reset();
     job->cgroup_events.reset();
-    kernel::remove_cgroup(cgroups_.get(), hex_digits(id.bytes).data());
+    remove_group(id);
     for (const auto& attached : job->volumes) {
         p_.registry.detach(attached.id, id);
         if (Volume* volume = p_.registry.find(attached.id)) {

@@ -107,14 +107,14 @@ Task<std::expected<void, Failure>> Jobs::launch(JobPointer job, Plan plan) {
         result = std::unexpected(answer.ok() ? Failure{ErrorCode::Internal, Step::CloneStage, 0} : answer.failure());
         // A spawner that died may have cloned before it could say so
         if (const auto populated = kernel::is_populated(job->cgroup_events.get()); populated && *populated) {
-            kernel::kill_cgroup(job->cgroup.get());
+            kill_group(*job);
             co_await emptied(job);
         }
     }
 
     // Undone in the order it was made; the worker closes the mounts, because closing the last one may wait for a disk
     if (job->cgroup.valid()) {
-        kernel::remove_cgroup(cgroups_.get(), hex_digits(job->record.id.bytes).data());
+        remove_group(job->record.id);
     }
     worker::ReleaseJob release;
     release.id = job->record.id;

@@ -62,7 +62,7 @@ Task<std::expected<void, Failure>> Jobs::load() {
     }
     for (const auto& job : system_jobs) {
         if (job->cgroup.valid()) {
-            kernel::kill_cgroup(job->cgroup.get());
+            kill_group(*job);
         }
         finish(job);
         const Gate settled = job->settled;

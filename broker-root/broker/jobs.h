@@ -105,6 +105,8 @@ class Jobs {
 
     Task<std::expected<void, Failure>> launch(JobPointer job, Plan plan);
     std::expected<void, Failure> make_group(Job& job);
+    static void kill_group(const Job& job);
+    void remove_group(JobId id);
     void watch(const JobPointer& job);
     void keep(const Job& job);
     void read_status(const JobPointer& job);

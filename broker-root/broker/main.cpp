@@ -106,7 +106,7 @@ int serve(const BrokerConfig& config) {
     api.emplace(
         loop, supervisor,
         ApiLink::Callbacks{
-            [&](protocol::Request request, std::vector<Fd> descriptors) { requests->serve(std::move(request), std::move(descriptors)); },
+            [&](const protocol::Request& request, std::vector<Fd> descriptors) { requests->serve(request, std::move(descriptors)); },
             [&] { doorman->close_all(); },
             [&] { doorman->update(); },
         });

@@ -17,6 +17,7 @@
 #include <capnp/rpc-twoparty.h>
 #include <capnp/rpc.capnp.h>
 #include <capnp/serialize.h>
+#include <fmt/format.h>
 #include <kj/async-io.h>
 
 #include "api-unpriv/daemon.h"
@@ -384,7 +385,7 @@ constexpr std::uint64_t kMebibyte = 1 << 20U;
 TEST_CASE("what the broker had before is there, with its labels, before anybody is served") {
     World world([](FakeBroker& broker) {
         for (int i = 0; i < 40; ++i) {
-            broker.add_volume(kAlice, "v" + std::to_string(i), i % 2 == 0 ? std::string_view("env\0prod\0", 9) : std::string_view());
+            broker.add_volume(kAlice, fmt::format("v{}", i), i % 2 == 0 ? std::string_view("env\0prod\0", 9) : std::string_view());
         }
     });
     Client alice(world, kAlice);
@@ -611,7 +612,7 @@ TEST_CASE("a client that leaves its answers open, or never reads them, is droppe
     World world(
         [](FakeBroker& broker) {
             for (int i = 0; i < 400; ++i) {
-                broker.add_volume(kAlice, "v" + std::to_string(i));
+                broker.add_volume(kAlice, fmt::format("v{}", i));
             }
         },
         config);
@@ -705,7 +706,7 @@ TEST_CASE("a hundred clients at once, each in a name space of his own") {
         clients.push_back(std::make_unique<Client>(world, 2000 + i));
         for (int k = 0; k < 10; ++k) {
             auto request = clients.back()->volumes.createVolumeRequest();
-            request.setName("v" + std::to_string(k));
+            request.setName(fmt::format("v{}", k));
             request.setSizeBytes(kMebibyte);
             created.add(request.send().then([](auto&& answer) { return answer.getResult().isValue(); }));
         }

@@ -64,17 +64,17 @@ TEST_CASE("a malformed create is refused with the accepted forms") {
         {{"volume", "create", "data", "--size"}, "--size needs a value", "usage: rnx volume create"},
         {{"volume", "create", "data", "--size="}, "--size needs a value", "usage: rnx volume create"},
         {{"volume", "create", "data", "--size=1MB", "--size=2MB"}, "--size is given more than once", "usage: rnx volume create"},
-        {{"volume", "create", "data", "--size=1XB"}, "'1XB'", "1.5TiB"},
-        {{"volume", "create", "data", "--size=0"}, "'0'", "above zero"},
-        {{"volume", "create", "data", "--size=-1"}, "'-1'", "above zero"},
-        {{"volume", "create", "data", "--size=99999999999TB"}, "'99999999999TB'", "at most"},
-        {{"volume", "create", "../etc", "--size=1MB"}, "'../etc'", "1 to 63 characters"},
-        {{"volume", "create", "", "--size=1MB"}, "''", "1 to 63 characters"},
+        {{"volume", "create", "data", "--size=1XB"}, "\"1XB\"", "1.5TiB"},
+        {{"volume", "create", "data", "--size=0"}, "\"0\"", "above zero"},
+        {{"volume", "create", "data", "--size=-1"}, "\"-1\"", "above zero"},
+        {{"volume", "create", "data", "--size=99999999999TB"}, "\"99999999999TB\"", "at most"},
+        {{"volume", "create", "../etc", "--size=1MB"}, "\"../etc\"", "1 to 63 characters"},
+        {{"volume", "create", "", "--size=1MB"}, "\"\"", "1 to 63 characters"},
         {{"volume", "create", std::string(64, 'a'), "--size=1MB"}, "aaaa", "1 to 63 characters"},
-        {{"volume", "create", "data", "--size=1MB", "--type=disk"}, "'disk'", "filesystem and memory"},
+        {{"volume", "create", "data", "--size=1MB", "--type=disk"}, "\"disk\"", "filesystem and memory"},
         {{"volume", "create", "data", "more", "--size=1MB"}, "more", "usage: rnx volume create"},
         {{"volume", "create", "data", "--size=1MB", "--bogus"}, "--bogus", "usage: rnx volume create"},
-        {{"volume", "create", "data", "--size=1MB", "--format=xml"}, "'xml'", "table, json and yaml"},
+        {{"volume", "create", "data", "--size=1MB", "--format=xml"}, "\"xml\"", "table, json and yaml"},
     };
     for (const auto& row : rows) {
         const auto problem = refused(row.words);
@@ -100,10 +100,10 @@ TEST_CASE("list, inspect and remove take names and whose volumes are meant") {
 
     CHECK(mentions(refused({"volume", "list", "a"}).error.message, "a"));
     CHECK(mentions(refused({"volume", "list", "--all", "--user=1"}).error.message, "--user"));
-    CHECK(mentions(refused({"volume", "list", "--user=root"}).error.message, "'root'"));
-    CHECK(mentions(refused({"volume", "list", "--user=4294967296"}).error.message, "'4294967296'"));
+    CHECK(mentions(refused({"volume", "list", "--user=root"}).error.message, "\"root\""));
+    CHECK(mentions(refused({"volume", "list", "--user=4294967296"}).error.message, "\"4294967296\""));
     CHECK(mentions(refused({"volume", "inspect"}).error.message, "NAME"));
-    CHECK(mentions(refused({"volume", "remove", "a", "b/c"}).error.message, "'b/c'"));
+    CHECK(mentions(refused({"volume", "remove", "a", "b/c"}).error.message, "\"b/c\""));
     CHECK(mentions(refused({"volume", "remove", "[a,b]"}).error.message, "[a,b]"));
 }
 

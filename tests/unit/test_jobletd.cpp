@@ -189,7 +189,7 @@ TEST_CASE("jobletd: its filter has what each of the others may call") {
     check("joblet-spawner", spawner::stage_calls());
     check("pid 1 of a job", spawner::init_calls());
     check("job", spawner::job_calls());
-    check("joblet-api", api::filter_table());
+    check("joblet-api", api::allowed_calls());
 }
 
 TEST_CASE("jobletd: its filter lets nothing of ours call what none of them needs") {

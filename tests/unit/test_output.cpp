@@ -141,13 +141,13 @@ TEST_CASE("nothing that a terminal would obey is shown") {
 }
 
 TEST_CASE("an error is a sentence and a hint, or one JSON object on one line") {
-    const Error error{ErrorCode::InUse, "the volume 'data' is in use", "stop the job"};
-    CHECK(render_error(error, Format::Table) == "rnx: the volume 'data' is in use\nhint: stop the job\n");
+    const Error error{ErrorCode::InUse, "the volume \"data\" is in use", "stop the job"};
+    CHECK(render_error(error, Format::Table) == "rnx: the volume \"data\" is in use\nhint: stop the job\n");
     CHECK(render_error(error, Format::Yaml) == render_error(error, Format::Table));
     const auto text = render_error(error, Format::Json);
     CHECK(lines_of(text).size() == 1);
     const auto json = nlohmann::json::parse(text);
-    CHECK(json == nlohmann::json{{"error", {{"code", "IN_USE"}, {"message", "the volume 'data' is in use"}, {"hint", "stop the job"}}}});
+    CHECK(json == nlohmann::json{{"error", {{"code", "IN_USE"}, {"message", "the volume \"data\" is in use"}, {"hint", "stop the job"}}}});
 }
 
 TEST_CASE("times are RFC 3339 in UTC, rounded down to seconds") {

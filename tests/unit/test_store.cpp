@@ -1,7 +1,13 @@
 #include <doctest/doctest.h>
 
+#include <fcntl.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -9,6 +15,7 @@
 
 #include <sqlite3.h>
 
+#include "api-unpriv/filter_table.h"
 #include "api-unpriv/store/database.h"
 #include "api-unpriv/store/migrations.h"
 #include "api-unpriv/store/writer.h"
@@ -89,6 +96,37 @@ bool exists(const std::string& path) {
     struct stat info{};
     return ::lstat(path.c_str(), &info) == 0;
 }
+
+#ifndef JOBLET_SANITIZE // sanitizers make calls of their own
+// The wait status of a child that opened the database, put on the daemon's filter, and did `work` (0 is success).
+template <class Work> int status_behind_filter(const std::string& directory, Synchronous synchronous, const Work& work) {
+    const pid_t child = ::fork();
+    REQUIRE(child >= 0);
+    if (child == 0) {
+        auto database = Database::open(directory, synchronous);
+        const auto filter = compile_filter(allowed_calls(), {}, OtherCalls::KillProcess);
+        if (!database || !filter || ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || install_filter(*filter) != 0) {
+            ::_exit(100);
+        }
+        ::_exit(work(*database));
+    }
+    int status = 0;
+    REQUIRE(::waitpid(child, &status, 0) == child);
+    return status;
+}
+
+bool write_jobs(Database& database, int count) {
+    Job job = some_job(1);
+    for (int i = 0; i < count; ++i) {
+        job.id = make_random_id<JobId>();
+        if (!database.begin() || !database.put(job) || !database.commit()) {
+            database.roll_back();
+            return false;
+        }
+    }
+    return true;
+}
+#endif
 
 } // namespace
 
@@ -261,3 +299,36 @@ TEST_CASE("a writer without a database takes everything and keeps nothing") {
     writer.put(some_volume(1));
     CHECK_FALSE(writer.flush());
 }
+
+#ifndef JOBLET_SANITIZE
+TEST_CASE("once it is open, the database needs nothing that the filter denies, checkpoints and full disks included") {
+    constexpr int kJobs = 1500; // many times what brings about a checkpoint
+    for (const auto synchronous : {Synchronous::Off, Synchronous::Normal, Synchronous::Full}) {
+        const Scratch scratch;
+        for (int start = 0; start < 2; ++start) { // a new file, then one with a log left by the first
+            CHECK(status_behind_filter(scratch.path(), synchronous,
+                                       [](Database& database) { return write_jobs(database, kJobs) ? 0 : 1; }) == 0);
+        }
+    }
+    const Scratch scratch;
+    CHECK(status_behind_filter(scratch.path(), Synchronous::Normal, [](Database& database) { return write_jobs(database, 1) ? 0 : 1; }) ==
+          0);
+    const auto full = [](Database& database) { return !write_jobs(database, kJobs) && database.load_jobs().has_value() ? 0 : 1; };
+    ::signal(SIGXFSZ, SIG_IGN);
+    rlimit before{};
+    REQUIRE(::getrlimit(RLIMIT_FSIZE, &before) == 0);
+    const rlimit small{rlim_t{512} << 10U, before.rlim_max};
+    REQUIRE(::setrlimit(RLIMIT_FSIZE, &small) == 0);
+    const int status = status_behind_filter(scratch.path(), Synchronous::Normal, full);
+    REQUIRE(::setrlimit(RLIMIT_FSIZE, &before) == 0);
+    ::signal(SIGXFSZ, SIG_DFL);
+    CHECK(status == 0);
+}
+
+TEST_CASE("behind the filter no file is opened") {
+    const Scratch scratch;
+    const int status = status_behind_filter(scratch.path(), Synchronous::Off, [](Database& /*unused*/) { return ::open("/", O_RDONLY); });
+    CHECK(WIFSIGNALED(status));
+    CHECK(WTERMSIG(status) == SIGSYS);
+}
+#endif
