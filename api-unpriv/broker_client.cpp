@@ -22,6 +22,11 @@ protocol::Message refusal(protocol::RequestType type) {
     return reply;
 }
 
+// Ends the run: a broker that is not to be understood is not ours.
+[[noreturn]] void refuse_broker(const std::string& why) {
+    kj::throwFatalException(KJ_EXCEPTION(FAILED, why.c_str()));
+}
+
 template <class... Handlers> struct Overloaded : Handlers... {
     using Handlers::operator()...;
 };
@@ -49,16 +54,18 @@ kj::Promise<void> BrokerClient::read_some() {
             case ReceiveError::Failed:
                 break;
             }
-            KJ_FAIL_REQUIRE("cannot receive from the broker", strerror(errno));
+            refuse_broker(std::string("cannot receive from the broker: ") + std::strerror(errno));
         }
         auto message = protocol::decode_message(std::span(buffer_).first(received->size), received->descriptors.size());
-        KJ_REQUIRE(message.has_value(), "the broker sent a message that does not decode", static_cast<int>(message.error()));
-        dispatch(std::move(*message), std::move(received->descriptors));
+        if (!message) {
+            refuse_broker("the broker sent a message that does not decode");
+        }
+        dispatch(*message, std::move(received->descriptors));
     }
     return run();
 }
 
-void BrokerClient::dispatch(protocol::Message message, std::vector<Fd> descriptors) {
+void BrokerClient::dispatch(const protocol::Message& message, std::vector<Fd> descriptors) {
     std::visit(Overloaded{
                    [&](const protocol::Connection& news) { listener_.on_connection(news, std::move(descriptors.at(0))); },
                    [&](const protocol::VolumeChanged& news) { listener_.on_volume_changed(news); },
@@ -72,10 +79,12 @@ void BrokerClient::dispatch(protocol::Message message, std::vector<Fd> descripto
                message);
 }
 
-void BrokerClient::settle(std::uint64_t sequence, protocol::RequestType type, protocol::Message message) {
+void BrokerClient::settle(std::uint64_t sequence, protocol::RequestType type, const protocol::Message& message) {
     const auto waiting = pending_.find(sequence);
-    KJ_REQUIRE(waiting != pending_.end() && waiting->second.type == type, "the broker sent a reply that nobody asked for", sequence);
-    waiting->second.fulfiller->fulfill(std::move(message));
+    if (waiting == pending_.end() || waiting->second.type != type) {
+        refuse_broker("the broker sent a reply that nobody asked for");
+    }
+    waiting->second.fulfiller->fulfill(protocol::Message(message));
     pending_.erase(waiting);
 }
 
@@ -135,17 +144,16 @@ void BrokerClient::taskFailed(kj::Exception&& exception) {
 }
 
 const protocol::Reply& reply_of(const protocol::Message& message) {
-    return std::visit(Overloaded{
-                          [](const protocol::Reply& reply) -> const protocol::Reply& { return reply; },
-                          [](const protocol::VolumePage& page) -> const protocol::Reply& { return page.reply; },
-                          [](const protocol::VolumeDetail& detail) -> const protocol::Reply& { return detail.reply; },
-                          [](const protocol::JobPage& page) -> const protocol::Reply& { return page.reply; },
-                          [](const auto& /*news*/) -> const protocol::Reply& {
-                              static const protocol::Reply kNone{.code = ErrorCode::Internal};
-                              return kNone;
-                          },
-                      },
-                      message);
+    if (const auto* page = std::get_if<protocol::VolumePage>(&message)) {
+        return page->reply;
+    }
+    if (const auto* detail = std::get_if<protocol::VolumeDetail>(&message)) {
+        return detail->reply;
+    }
+    if (const auto* page = std::get_if<protocol::JobPage>(&message)) {
+        return page->reply;
+    }
+    return std::get<protocol::Reply>(message);
 }
 
 } // namespace joblet::api

@@ -72,9 +72,9 @@ class BrokerClient final : private kj::TaskSet::ErrorHandler {
     Sent send(Outgoing& outgoing);
     void send_waiting();
     kj::Promise<void> read_some();
-    void dispatch(protocol::Message message, std::vector<Fd> descriptors);
+    void dispatch(const protocol::Message& message, std::vector<Fd> descriptors);
     void taskFailed(kj::Exception&& exception) override;
-    void settle(std::uint64_t sequence, protocol::RequestType type, protocol::Message message);
+    void settle(std::uint64_t sequence, protocol::RequestType type, const protocol::Message& message);
 
     int socket_;
     BrokerListener& listener_;

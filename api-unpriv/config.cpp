@@ -1,12 +1,13 @@
 #include "api-unpriv/config.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cstdio>
 #include <cstring>
 #include <functional>
-#include <memory>
 #include <vector>
 
 #include <fmt/format.h>
@@ -14,6 +15,7 @@
 #include <toml++/toml.h>
 
 #include "broker-root/layout.h"
+#include "shared/fd.h"
 
 namespace joblet::api {
 
@@ -138,27 +140,25 @@ std::string names_in(const std::vector<Key>& keys, std::string_view section) {
 constexpr std::size_t kFileMax = 1 << 20; // bytes; a configuration is never near it
 
 std::expected<std::string, int> read_file(const std::string& path) {
-    struct Close {
-        void operator()(std::FILE* file) const {
-            static_cast<void>(std::fclose(file)); // was only read
-        }
-    };
-    const std::unique_ptr<std::FILE, Close> file(std::fopen(path.c_str(), "re"));
-    if (!file) {
+    const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY));
+    if (!file.valid()) {
         return std::unexpected(errno);
     }
     std::string text;
     std::array<char, 4096> part{};
-    for (std::size_t got = 0; (got = std::fread(part.data(), 1, part.size(), file.get())) > 0;) {
-        text.append(part.data(), got);
+    for (;;) {
+        const ssize_t got = ::read(file.get(), part.data(), part.size());
+        if (got < 0) {
+            return std::unexpected(errno);
+        }
+        if (got == 0) {
+            return text;
+        }
+        text.append(part.data(), static_cast<std::size_t>(got));
         if (text.size() > kFileMax) {
             return std::unexpected(EFBIG);
         }
     }
-    if (std::ferror(file.get()) != 0) {
-        return std::unexpected(errno);
-    }
-    return text;
 }
 
 } // namespace

@@ -3,7 +3,7 @@
 #
 # Transport. Cap'n Proto RPC (two-party, level 1) over the Unix stream socket /run/joblet/api.sock. A client's user is
 # what the kernel says of the socket (SO_PEERCRED) at the time of connecting; nothing in a message can change it. Some
-# calls carry file descriptors: those are attached to capabilities of type Descriptor and travel as SCM_RIGHTS, at most 8
+# calls carry file descriptors: those are attached to capabilities of type Descriptor and travel as SCM_RIGHTS, at most 2
 # per message in either direction.
 #
 # Bounds of a connection. A message has at most `max_message_bytes` (api.toml, 4 MiB by default) and at most 64 levels of

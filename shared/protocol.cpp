@@ -51,7 +51,8 @@ bool operator==(const JobVolume& a, const JobVolume& b) {
 
 bool valid(const CreateVolume& r) {
     return is_name(r.name) && known(r.type) && fits(r.backend, r.type) && r.size_bytes >= kVolumeSizeMin &&
-           r.size_bytes <= kVolumeSizeMax && r.inodes <= kVolumeInodesMax && r.zero == 0 && labels_fit(r.labels, r.labels_size);
+           r.size_bytes <= kVolumeSizeMax && r.inodes <= r.size_bytes / kBytesPerInodeMin && r.zero == 0 &&
+           labels_fit(r.labels, r.labels_size);
 }
 bool valid(const DeleteVolume& r) {
     return !r.id.is_none() && known(r.authority) && r.zero == 0;

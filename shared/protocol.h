@@ -26,7 +26,8 @@ inline constexpr std::size_t kLabelsMax = 4096; // bytes of the label blob, stor
 inline constexpr std::size_t kJobVolumesMax = 16;
 inline constexpr std::uint64_t kVolumeSizeMin = std::uint64_t{1} << 20U; // 1 MiB
 inline constexpr std::uint64_t kVolumeSizeMax = std::uint64_t{1} << 50U; // 1 PiB
-inline constexpr std::uint64_t kVolumeInodesMax = std::uint64_t{1} << 32U;
+// Inodes cost room beside the size that is counted: more than one for each KiB asked for is refused.
+inline constexpr std::uint64_t kBytesPerInodeMin = 1024;
 inline constexpr std::uint64_t kJobSpecMax = std::uint64_t{2} << 20U; // bytes of the sealed memfd
 
 // Connections are numbered by the broker, from a random epoch; 0 is none (housekeeping).
@@ -69,7 +70,7 @@ struct CreateVolume {
     RequestHeader header;
     NameText name;
     std::uint64_t size_bytes = 0; // kVolumeSizeMin … kVolumeSizeMax
-    std::uint64_t inodes = 0;     // 0: the backend's default for this size
+    std::uint64_t inodes = 0;     // 0: the backend's default for this size; at most size_bytes / kBytesPerInodeMin
     VolumeType type{};
     Backend backend{}; // Auto or one that fits the type
     std::uint32_t labels_size = 0;

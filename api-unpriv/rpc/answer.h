@@ -41,6 +41,14 @@ template <class Context> kj::Promise<void> refuse(Context& context, const Refusa
 template <class T> inline constexpr bool kIsPromise = false;
 template <class T> inline constexpr bool kIsPromise<kj::Promise<T>> = true;
 
+template <class Result, class T, class Success> void give(Result result, const Outcome<T>& outcome, const Success& success) {
+    if constexpr (std::is_void_v<T>) {
+        success(result);
+    } else {
+        success(result, *outcome);
+    }
+}
+
 // Answers at once or later: `body` gives Outcome<T> or a promise of one; `success` puts a T into the value's builder. The
 // ticket lasts until the answer is there.
 template <class Context, class Body, class Success>
@@ -50,14 +58,10 @@ kj::Promise<void> answer(SessionContext& session, Ticket::Kind kind, Context con
         return refuse(context, ticket.error());
     }
     auto finish = [context, success](auto&& outcome) mutable {
-        if (!outcome) {
-            fill(context.getResults().initResult().initError(), outcome.error());
-            return;
-        }
-        if constexpr (std::is_void_v<typename std::decay_t<decltype(outcome)>::value_type>) {
-            success(context.getResults().initResult());
+        if (outcome) {
+            give(context.getResults().initResult(), outcome, success);
         } else {
-            success(context.getResults().initResult(), *outcome);
+            fill(context.getResults().initResult().initError(), outcome.error());
         }
     };
     if constexpr (kIsPromise<std::invoke_result_t<Body>>) {

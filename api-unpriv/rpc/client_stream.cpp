@@ -7,6 +7,15 @@
 
 namespace joblet::api {
 
+namespace {
+
+// Ends this connection.
+[[noreturn]] void refuse_client(const char* why) {
+    kj::throwFatalException(KJ_EXCEPTION(FAILED, why));
+}
+
+} // namespace
+
 void ClientStream::Errors::taskFailed(kj::Exception&& exception) {
     log::warning(exception.getDescription().cStr());
 }
@@ -39,10 +48,14 @@ void ClientStream::count(capnp::MessageReader& message) {
     case capnp::rpc::Message::CALL:
     case capnp::rpc::Message::BOOTSTRAP:
         ++open_answers_;
-        KJ_REQUIRE(open_answers_ <= bounds_.open_answers, "the client leaves too many answers open");
+        if (open_answers_ > bounds_.open_answers) {
+            refuse_client("the client leaves too many answers open");
+        }
         break;
     case capnp::rpc::Message::FINISH:
-        KJ_REQUIRE(open_answers_ > 0, "the client finishes what it did not ask");
+        if (open_answers_ == 0) {
+            refuse_client("the client finishes what it did not ask");
+        }
         --open_answers_;
         break;
     case capnp::rpc::Message::RETURN:
@@ -53,7 +66,7 @@ void ClientStream::count(capnp::MessageReader& message) {
     case capnp::rpc::Message::UNIMPLEMENTED:
         break;
     default:
-        KJ_FAIL_REQUIRE("the client sends a message of a kind that is not spoken here");
+        refuse_client("the client sends a message of a kind that is not spoken here");
     }
 }
 

@@ -61,7 +61,7 @@ class HostServer final : public rpc::HostService::Server {
 
 } // namespace
 
-rpc::Joblet::Client make_joblet_service(kj::Own<SessionContext> session) {
+capnp::Capability::Client make_joblet_service(kj::Own<SessionContext> session) {
     return kj::heap<JobletServer>(kj::mv(session));
 }
 rpc::HostService::Client make_host_service(kj::Own<SessionContext> session) {

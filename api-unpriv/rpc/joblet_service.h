@@ -7,7 +7,8 @@
 
 namespace joblet::api {
 
-rpc::Joblet::Client make_joblet_service(kj::Own<SessionContext> session);
+// An rpc::Joblet, as makeRpcServer wants it.
+capnp::Capability::Client make_joblet_service(kj::Own<SessionContext> session);
 rpc::VolumeService::Client make_volume_service(kj::Own<SessionContext> session);
 rpc::JobService::Client make_job_service(kj::Own<SessionContext> session);
 rpc::HostService::Client make_host_service(kj::Own<SessionContext> session);

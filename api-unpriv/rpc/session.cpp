@@ -9,7 +9,7 @@ namespace joblet::api {
 
 namespace {
 
-constexpr unsigned kDescriptorsPerMessage = 8; // as the schema says
+constexpr unsigned kDescriptorsPerMessage = 2; // as the schema says
 constexpr int kNestingLimit = 64;
 constexpr std::size_t kOpenAnswersFactor = 8; // calls may be over before their Finish arrives
 
@@ -39,7 +39,7 @@ Outcome<Ticket> Ticket::take(SessionContext& session, Kind kind) {
     return Ticket(kj::addRef(session), kind);
 }
 
-Ticket::~Ticket() {
+Ticket::~Ticket() noexcept {
     if (session_.get() != nullptr) {
         --session_->calls;
         session_->waits -= kind_ == Kind::Wait ? 1 : 0;

@@ -45,7 +45,7 @@ class Ticket {
     Ticket& operator=(Ticket&&) = delete;
     Ticket(const Ticket&) = delete;
     Ticket& operator=(const Ticket&) = delete;
-    ~Ticket();
+    ~Ticket() noexcept;
 
   private:
     Ticket(kj::Own<SessionContext> session, Kind kind) : session_(kj::mv(session)), kind_(kind) {}

@@ -240,7 +240,7 @@ Outcome<std::vector<UsedVolume>> VolumeManager::prepare_volumes(const Caller& ca
     return used;
 }
 
-kj::Promise<void> VolumeManager::cleanup_volumes(JobId job, std::vector<UsedVolume> used) {
+kj::Promise<void> VolumeManager::cleanup_volumes(JobId job, const std::vector<UsedVolume>& used) {
     kj::Vector<kj::Promise<bool>> questions;
     for (const auto& volume : used) {
         const Volume* known = index_.find(volume.id);

@@ -50,7 +50,7 @@ class VolumeManager {
     // the broker's to decide.
     [[nodiscard]] Outcome<std::vector<UsedVolume>> prepare_volumes(const Caller& caller, std::span<const WantedVolume> wanted) const;
     // After a job's end: asks the broker again about whatever still seems to be in use by it.
-    kj::Promise<void> cleanup_volumes(JobId job, std::vector<UsedVolume> used);
+    kj::Promise<void> cleanup_volumes(JobId job, const std::vector<UsedVolume>& used);
 
     // What the broker said.
     void changed(const protocol::VolumeEntry& entry, std::span<const std::uint8_t> labels);

@@ -189,15 +189,17 @@ Detached Jobs::finish(JobPointer job) {
     for (const auto& attached : job->volumes) {
         p_.registry.detach(attached.id, id);
         if (Volume* volume = p_.registry.find(attached.id)) {
-            // What a worker did that was given up in the middle of an unmount, nobody knows
-            volume->quarantined = volume->quarantined || finished.lost;
+            // Still mounted somewhere, or given up in the middle of an unmount: nobody may have it before an operator has looked
+            volume->quarantined = volume->quarantined || !finished.ok();
             volume->record.last_used_ns = std::max(volume->record.last_used_ns, job->exit.ended_ns);
             volume->record_is_stale = true;
             p_.news.volume_changed(*volume);
         }
     }
     if (!job->is_system()) { // whose slot belongs to the operation that ordered it
-        p_.slots.give_back(job->record.slot);
+        if (job->holds_slot) {
+            p_.slots.give_back(job->record.slot);
+        }
         ended_.push_back(id);
         forget_oldest_ended();
     } else {

@@ -46,9 +46,10 @@ Task<std::expected<void, Failure>> Jobs::load() {
                 job->mount_namespace = std::move(kept->descriptors[2]);
             }
         }
-        if (!p_.slots.take_exactly(record.slot)) {
-            log::warning(
-                fmt::format("job {} lives in slot {}, which is outside the configuration or taken", to_string(record.id), record.slot));
+        job->holds_slot = record.magic == worker::kJobRecordMagic && p_.slots.take_exactly(record.slot);
+        if (!job->holds_slot) {
+            log::warning(fmt::format("job {} lives in a slot that is outside the configuration or taken, or has no readable record",
+                                     to_string(record.id)));
         }
         jobs_.emplace(record.id, job);
         if (job->is_system()) {
@@ -67,7 +68,9 @@ Task<std::expected<void, Failure>> Jobs::load() {
         finish(job);
         const Gate settled = job->settled;
         co_await settled;
-        p_.slots.give_back(job->record.slot);
+        if (job->holds_slot) {
+            p_.slots.give_back(job->record.slot);
+        }
     }
     co_return std::expected<void, Failure>();
 }

@@ -40,7 +40,7 @@ struct Job {
     ExitRecord exit;
     std::vector<AttachedVolume> volumes;
     bool finishing = false;
-    bool running_reported = false;
+    bool holds_slot = true; // false only for what an earlier broker left with a slot that is not there, or a record nobody can read
     // Over, and what it held is free again; or it cannot be brought to an end and whoever waits must be told so.
     Gate settled;
 

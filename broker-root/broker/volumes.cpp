@@ -54,6 +54,9 @@ std::expected<worker::VolumeRecord, protocol::Reply> Volumes::admit(const protoc
     record.labels_size = request.labels_size;
     if (record.backend == Backend::Image) {
         record.image_bytes = worker::image_bytes_for(record.size_bytes, record.inodes);
+        if (record.image_bytes == 0) { // larger than ext4 of this geometry can be
+            return std::unexpected(refusal(Failure{ErrorCode::Unsupported, Step::MakeImage, 0}));
+        }
     }
     return record;
 }
@@ -251,7 +254,7 @@ Task<std::expected<void, Failure>> Volumes::load() {
         }
         std::memcpy(&part, bytes.data(), sizeof part);
         for (const auto& loaded : std::span(part.volumes).first(std::min<std::size_t>(part.answer.count, part.volumes.size()))) {
-            if (loaded.status == protocol::VolumeStatus::Quarantined) {
+            if (loaded.record.magic != worker::kVolumeRecordMagic) {
                 // Without a record there is neither owner nor name: nobody can use it, and it is not touched
                 log::error(
                     fmt::format("volume {} has no record that this version can read; it is left as it is", to_string(loaded.record.id)));
@@ -259,6 +262,7 @@ Task<std::expected<void, Failure>> Volumes::load() {
             }
             Volume volume;
             volume.record = loaded.record;
+            volume.quarantined = loaded.status == protocol::VolumeStatus::Quarantined;
             volume.labels.assign(reinterpret_cast<const char*>(loaded.labels.data()),
                                  std::min<std::size_t>(loaded.record.labels_size, loaded.labels.size()));
             if (!p_.registry.insert(std::move(volume))) {

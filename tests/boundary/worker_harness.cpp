@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <csignal>
 #include <cstdlib>
@@ -115,8 +116,9 @@ int Installation::loops() const {
 WorkerProcess::WorkerProcess(const Installation& installation, Surroundings surroundings) {
     auto [mine, theirs] = make_seqpacket_pair();
     socket_ = std::move(mine);
-    const std::string root = installation.root().string();
-    const char* const words[] = {"joblet-worker", "--root", root.c_str(), "--index", "7", nullptr};
+    std::array<std::string, 5> texts = {"joblet-worker", "--root", installation.root().string(), "--index", "7"};
+    std::array<char*, texts.size() + 1> words{};
+    std::ranges::transform(texts, words.begin(), [](std::string& text) { return text.data(); });
     const Fd program(::open(JOBLET_WORKER, O_PATH | O_CLOEXEC));
     need(program.valid(), JOBLET_WORKER);
     pid_ = ::fork();
@@ -135,7 +137,7 @@ WorkerProcess::WorkerProcess(const Installation& installation, Surroundings surr
         if (surroundings == Surroundings::LeakedDescriptor) {
             ::dup2(0, 4);
         }
-        ::fexecve(executable, const_cast<char**>(words), environ);
+        ::fexecve(executable, words.data(), environ);
         ::_exit(kChildFailed);
     }
 }
@@ -355,11 +357,9 @@ std::string run_command(const std::vector<std::string>& words, int standard_inpu
     const pid_t child = ::fork();
     need(child >= 0, "fork");
     if (child == 0) {
-        std::vector<char*> argv;
-        for (const auto& word : words) {
-            argv.push_back(const_cast<char*>(word.c_str()));
-        }
-        argv.push_back(nullptr);
+        auto texts = words;
+        std::vector<char*> argv(texts.size() + 1, nullptr);
+        std::ranges::transform(texts, argv.begin(), [](std::string& text) { return text.data(); });
         ::dup2(standard_input >= 0 ? standard_input : ::open("/dev/null", O_RDONLY), 0);
         ::dup2(out[1], 1);
         ::execvp(argv[0], argv.data());

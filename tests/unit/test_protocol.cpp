@@ -130,7 +130,7 @@ TEST_CASE("a field outside its meaning does not decode") {
     check_bad<C>("something after the name's end", good_create(), [](C& r) { r.name.data[20] = 'x'; });
     check_bad<C>("too small", good_create(), [](C& r) { r.size_bytes = kVolumeSizeMin - 1; });
     check_bad<C>("too large", good_create(), [](C& r) { r.size_bytes = kVolumeSizeMax + 1; });
-    check_bad<C>("too many inodes", good_create(), [](C& r) { r.inodes = kVolumeInodesMax + 1; });
+    check_bad<C>("too many inodes", good_create(), [](C& r) { r.inodes = r.size_bytes / kBytesPerInodeMin + 1; });
     check_bad<C>("type 0", good_create(), [](C& r) { r.type = static_cast<VolumeType>(0); });
     check_bad<C>("type 3", good_create(), [](C& r) { r.type = static_cast<VolumeType>(3); });
     check_bad<C>("a backend of the other type", good_create(), [](C& r) { r.backend = Backend::Tmpfs; });

@@ -77,10 +77,10 @@ Job some_job(std::uint8_t number) {
     job.exit.sys_errno = 2;
     job.exit.started_ns = 5;
     job.exit.ended_ns = 9;
-    job.name = "name";
+    job.name = std::string("name");
     job.command = {"sh", "-c", "\xff\x01", ""};
-    job.base = "minimal";
-    job.host_name = "h";
+    job.base = std::string("minimal");
+    job.host_name = std::string("h");
     job.volumes = {{some_volume(7).entry.id, "data", "/data", true}, {some_volume(8).entry.id, "", "", false}};
     return job;
 }
@@ -302,7 +302,7 @@ TEST_CASE("a writer without a database takes everything and keeps nothing") {
 
 #ifndef JOBLET_SANITIZE
 TEST_CASE("once it is open, the database needs nothing that the filter denies, checkpoints and full disks included") {
-    constexpr int kJobs = 1500; // many times what brings about a checkpoint
+    constexpr int kJobs = 400; // many times what brings about a checkpoint
     for (const auto synchronous : {Synchronous::Off, Synchronous::Normal, Synchronous::Full}) {
         const Scratch scratch;
         for (int start = 0; start < 2; ++start) { // a new file, then one with a log left by the first

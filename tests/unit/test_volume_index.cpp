@@ -179,7 +179,7 @@ TEST_CASE("filters must all hold") {
     query.type = protocol::VolumeType::Memory;
     CHECK(names_of(*index.list(query)) == std::vector<std::string>{"b1"});
     query = own(kAlice);
-    query.name_prefix = "a";
+    query.name_prefix = std::string("a");
     CHECK(names_of(*index.list(query)) == std::vector<std::string>{"a1", "a2"});
     query.status = protocol::VolumeStatus::InUse;
     CHECK(index.list(query)->matching == 0);
@@ -268,7 +268,7 @@ TEST_CASE("jobs are listed newest first, page by page, and the oldest ended one 
     CHECK(table.oldest_ended(kAlice)->started_ns == 30);
     CHECK(table.resolve("three", query.scope).size() == 1);
     CHECK(table.resolve("05000000", query.scope).empty());
-    query.after = "nonsense";
+    query.after = std::string("nonsense");
     CHECK_FALSE(table.list(query));
 }
 

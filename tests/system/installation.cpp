@@ -1,0 +1,262 @@
+#include "tests/system/installation.h"
+
+#include <doctest/doctest.h>
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <stdexcept>
+
+#include <fmt/format.h>
+
+namespace joblet::testing {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+// The third and fourth field of stat(5) after the name, which may hold anything.
+pid_t parent_of(pid_t pid, std::string& name) {
+    const auto text = read_file(fmt::format("/proc/{}/stat", pid));
+    const auto open = text.find('(');
+    const auto close = text.rfind(')');
+    if (open == std::string::npos || close == std::string::npos) {
+        return -1;
+    }
+    name = text.substr(open + 1, close - open - 1);
+    std::istringstream rest(text.substr(close + 1));
+    std::string state;
+    pid_t parent = -1;
+    rest >> state >> parent;
+    return state == "Z" ? -1 : parent;
+}
+
+std::vector<pid_t> all_pids() {
+    std::vector<pid_t> pids;
+    for (const auto& entry : fs::directory_iterator("/proc")) {
+        const std::string name = entry.path().filename();
+        if (std::ranges::all_of(name, [](char c) { return c >= '0' && c <= '9'; })) {
+            pids.push_back(std::stoi(name));
+        }
+    }
+    return pids;
+}
+
+} // namespace
+
+std::string binary(const std::string& name) {
+    return std::string(JOBLET_BINARIES) + "/" + name;
+}
+
+std::vector<std::string> mounts_of(pid_t pid) {
+    std::vector<std::string> out;
+    std::istringstream text(read_file(fmt::format("/proc/{}/mountinfo", pid)));
+    for (std::string line; std::getline(text, line);) {
+        std::istringstream words(line);
+        std::string id;
+        std::string parent;
+        std::string rest;
+        words >> id >> parent;
+        std::getline(words, rest);
+        out.push_back(rest);
+    }
+    std::ranges::sort(out);
+    return out;
+}
+
+Installation::Installation(const Options& options) : arguments_(options.arguments) {
+    std::string path = "/var/lib/joblet-test.XXXXXX"; // not below /tmp, which others can write to
+    if (::mkdtemp(path.data()) == nullptr) {
+        throw std::runtime_error("no directory below /var/lib");
+    }
+    root_ = path;
+    ::chmod(root_.c_str(), 0755);
+    fs::create_directories(root_ + "/etc/joblet");
+    if (!options.broker_toml.empty()) {
+        write_file(root_ + "/etc/joblet/broker.toml", options.broker_toml);
+    }
+    if (!options.api_toml.empty()) {
+        write_file(root_ + "/etc/joblet/api.toml", options.api_toml);
+    }
+    // The build may lie where ordinary users cannot go
+    fs::copy_file(binary("rnx"), root_ + "/rnx");
+    try {
+        start();
+    } catch (...) {
+        fs::remove_all(root_);
+        throw;
+    }
+}
+
+void Installation::start() {
+    Words words = {binary("jobletd"), "--root", root_};
+    words.insert(words.end(), arguments_.begin(), arguments_.end());
+    std::vector<char*> arguments;
+    for (auto& word : words) {
+        arguments.push_back(word.data());
+    }
+    arguments.push_back(nullptr);
+    const std::string log = log_path();
+    jobletd_ = ::fork();
+    if (jobletd_ == 0) {
+        const int out = ::open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0644);
+        ::dup2(out, STDOUT_FILENO);
+        ::dup2(out, STDERR_FILENO);
+        ::setpgid(0, 0);
+        ::execv(arguments[0], arguments.data());
+        ::_exit(98);
+    }
+    if (!wait_ready()) {
+        const auto text = read_file(log);
+        kill_jobletd();
+        end_jobs();
+        throw std::runtime_error("jobletd does not answer; it said:\n" + text);
+    }
+}
+
+bool Installation::wait_ready(milliseconds limit) const {
+    return becomes_true([this] { return run_rnx({"volume", "list"}).status == 0; }, limit);
+}
+
+int Installation::stop() {
+    if (jobletd_ < 0) {
+        return -1;
+    }
+    ::kill(jobletd_, SIGTERM);
+    int status = 0;
+    const bool ended = becomes_true([&] { return ::waitpid(jobletd_, &status, WNOHANG) == jobletd_; }, seconds(15));
+    if (!ended) {
+        kill_jobletd();
+        return -1;
+    }
+    jobletd_ = -1;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+void Installation::kill_jobletd() {
+    if (jobletd_ > 0) {
+        ::kill(jobletd_, SIGKILL);
+        ::waitpid(jobletd_, nullptr, 0);
+        jobletd_ = -1;
+    }
+}
+
+Installation::~Installation() {
+    if (jobletd_ > 0) {
+        CHECK_MESSAGE(stop() == 0, "jobletd did not stop: ", log());
+    }
+    end_jobs();
+    CHECK_MESSAGE(becomes_true([this] { return loops().empty(); }), "a loop device is left");
+    CHECK_MESSAGE(!fs::exists(cgroup()), "cgroups are left at ", cgroup());
+    std::error_code error;
+    fs::remove_all(root_, error);
+    CHECK_MESSAGE(!error, "could not remove ", root_, ": ", error.message());
+}
+
+// Jobs outlive the daemons. Their group is ended, with whatever a killed jobletd has left.
+void Installation::end_jobs() const {
+    const auto tree = cgroup();
+    if (!fs::exists(tree)) {
+        return;
+    }
+    write_file(tree + "/cgroup.kill", "1");
+    (void)becomes_true([&] { return read_file(tree + "/cgroup.events").find("populated 0") != std::string::npos; });
+    std::vector<fs::path> groups = {tree};
+    for (const auto& entry : fs::recursive_directory_iterator(tree)) {
+        if (entry.is_directory()) {
+            groups.push_back(entry.path());
+        }
+    }
+    for (auto group = groups.rbegin(); group != groups.rend(); ++group) {
+        ::rmdir(group->c_str());
+    }
+}
+
+std::string Installation::cgroup() const {
+    struct stat state{};
+    ::stat(root_.c_str(), &state);
+    const bool unified = fs::exists("/sys/fs/cgroup/cgroup.controllers");
+    return fmt::format("/sys/fs/cgroup/{}joblet-{:x}-{:x}", unified ? "" : "unified/", state.st_dev, state.st_ino);
+}
+
+Command Installation::rnx(Words words, uid_t uid) const {
+    Command command;
+    command.words = {root_ + "/rnx", "--socket", socket()};
+    command.words.insert(command.words.end(), words.begin(), words.end());
+    command.uid = uid;
+    return command;
+}
+
+json Installation::json_of(Words words, uid_t uid) const {
+    words.insert(words.end(), {"--format", "json"});
+    const auto outcome = run_rnx(words, uid);
+    if (outcome.status != 0) {
+        throw std::runtime_error(fmt::format("rnx {} gave {}: {}", words.front(), outcome.status, outcome.err));
+    }
+    return json::parse(outcome.out);
+}
+
+void Installation::create(const std::string& name, const std::string& size, const std::string& type, uid_t uid) const {
+    const auto outcome = run_rnx({"volume", "create", name, "--size=" + size, "--type=" + type}, uid);
+    if (outcome.status != 0) {
+        throw std::runtime_error(fmt::format("volume {} could not be created ({}): {}", name, outcome.status, outcome.err));
+    }
+}
+
+Command Installation::shell_command(Words options, const std::string& script, uid_t uid) const {
+    Words words = {"run"};
+    words.insert(words.end(), options.begin(), options.end());
+    words.insert(words.end(), {"--", "sh", "-c", script});
+    return rnx(std::move(words), uid);
+}
+
+Outcome Installation::shell(Words options, const std::string& script, uid_t uid, milliseconds limit) const {
+    return run(shell_command(std::move(options), script, uid), limit);
+}
+
+std::vector<pid_t> Installation::daemons(std::string_view name) const {
+    std::vector<pid_t> out;
+    for (const pid_t pid : all_pids()) {
+        std::string found;
+        if (parent_of(pid, found) == jobletd_ && found == name) {
+            out.push_back(pid);
+        }
+    }
+    return out;
+}
+
+std::vector<std::string> Installation::job_groups() const {
+    std::vector<std::string> out;
+    std::error_code error;
+    for (const auto& entry : fs::directory_iterator(cgroup() + "/jobs", error)) {
+        if (entry.is_directory(error)) {
+            out.push_back(entry.path().filename());
+        }
+    }
+    return out;
+}
+
+std::vector<std::string> Installation::loops() const {
+    std::vector<std::string> out;
+    std::error_code error;
+    for (const auto& entry : fs::directory_iterator("/sys/block", error)) {
+        const auto file = read_file(entry.path() / "loop/backing_file");
+        // A path below a mount namespace of a worker's: only the end of it is the host's
+        const auto at = file.find("/volumes/");
+        if (at != std::string::npos && fs::exists(state() + file.substr(at, file.find('\n') - at))) {
+            out.push_back(file);
+        }
+    }
+    return out;
+}
+
+} // namespace joblet::testing
