@@ -43,9 +43,9 @@ Outcome<protocol::CreateVolume> checked(const Caller& caller, const NewVolume& w
                                 format_size(protocol::kVolumeSizeMin), format_size(protocol::kVolumeSizeMax)),
                     fmt::format("a size is {}", kSizeForms)));
     }
-    if (wanted.inodes > protocol::kVolumeInodesMax) {
+    if (const auto most = wanted.size_bytes / protocol::kBytesPerInodeMin; wanted.inodes > most) {
         return std::unexpected(
-            invalid("inodes", fmt::format("a volume has at most {} inodes, {} asked for", protocol::kVolumeInodesMax, wanted.inodes)));
+            invalid("inodes", fmt::format("a volume of this size has at most {} inodes, {} asked for", most, wanted.inodes)));
     }
     if (!backend_fits(wanted.backend, wanted.type)) {
         return std::unexpected(invalid(

@@ -55,7 +55,8 @@ bool is_sound(const OnlyNamesAnId auto& order) {
 
 bool is_sound(const MountVolume& volume) {
     if (volume.id.is_none() || !is_name(volume.name) || !volume.target.well_formed() || !is_size(volume.size_bytes) ||
-        volume.inodes > protocol::kVolumeInodesMax || (volume.backend != Backend::Image && volume.backend != Backend::Tmpfs)) {
+        volume.inodes > volume.size_bytes / protocol::kBytesPerInodeMin ||
+        (volume.backend != Backend::Image && volume.backend != Backend::Tmpfs)) {
         return false;
     }
     return volume.target.empty() || (is_valid_target(volume.target.view()) && !reserved_by(volume.target.view()));

@@ -46,8 +46,8 @@ bool is_sound(const VolumeRecord& record) {
     return record.magic == kVolumeRecordMagic && record.version == kVolumeRecordVersion && record.size == sizeof(VolumeRecord) &&
            !record.id.is_none() && record.name.well_formed() && is_valid_name(record.name.view()) && fits(record.type, record.backend) &&
            record.size_bytes >= protocol::kVolumeSizeMin && record.size_bytes <= protocol::kVolumeSizeMax &&
-           record.inodes <= protocol::kVolumeInodesMax && record.image_bytes <= INT64_MAX && (has_image || record.image_bytes == 0) &&
-           record.flags == 0 && record.labels_size <= protocol::kLabelsMax &&
+           record.inodes <= record.size_bytes / protocol::kBytesPerInodeMin && record.image_bytes <= INT64_MAX &&
+           (has_image || record.image_bytes == 0) && record.flags == 0 && record.labels_size <= protocol::kLabelsMax &&
            std::ranges::all_of(record.reserved, [](auto byte) { return byte == 0; });
 }
 
