@@ -211,7 +211,7 @@ interface VolumeService {
   # Makes a volume of the caller's. After the answer it survives a crash of the host.
   #   name       1 to 63 characters of [A-Za-z0-9_.-], beginning with a letter or digit; unique among the caller's volumes
   #   sizeBytes  1 MiB to 1 PiB: space that files in it can use
-  #   inodes     0: the backend's default for this size; at most 2^32
+  #   inodes     0: the backend's default for this size; at most one for each KiB of it
   #   soft…      0, or below the hard one
   #   sparse     image backend: do not preallocate (then a full store is the writer's problem)
   # The same name again with the same type, size, inodes and (unless auto) backend is the same volume: `existed` is true and

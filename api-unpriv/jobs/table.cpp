@@ -22,10 +22,9 @@ std::optional<Position> parse_position(std::string_view text) {
     }
     Position position;
     const std::string_view number = text.substr(0, bar);
-    const char* const number_end = number.data() + number.size();
-    const auto [end, error] = std::from_chars(number.data(), number_end, position.first);
+    const auto [end, error] = std::from_chars(number.begin(), number.end(), position.first);
     const auto id = parse_id<JobId>(text.substr(bar + 1));
-    if (error != std::errc{} || end != number_end || !id) {
+    if (error != std::errc{} || end != number.end() || !id) {
         return std::nullopt;
     }
     position.second = *id;

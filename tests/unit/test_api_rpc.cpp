@@ -476,7 +476,7 @@ TEST_CASE("a job is started with exactly what was asked, waited for, and removed
     Client bob(world, kBob);
 
     auto [ours, theirs] = make_seqpacket_pair();
-    const auto run = [&alice, &theirs = theirs](const char* volume, const char* target, const char* base = "") {
+    const auto run = [&alice, &given = theirs](const char* volume, const char* target, const char* base = "") {
         auto request = alice.jobs.runRequest();
         auto wanted = request.initRequest();
         auto command = wanted.initCommand(2);
@@ -487,7 +487,7 @@ TEST_CASE("a job is started with exactly what was asked, waited for, and removed
         volumes[0].setVolume(volume);
         volumes[0].setTarget(target);
         volumes[0].setReadOnly(true);
-        wanted.setControl(kj::heap<DescriptorServer>(Fd(::dup(theirs.get()))));
+        wanted.setControl(kj::heap<DescriptorServer>(Fd(::dup(given.get()))));
         return alice.wait(request.send());
     };
     CHECK(run("nosuch", "").getResult().getError().getCode() == rpc::ErrorCode::NOT_FOUND);

@@ -244,7 +244,7 @@ TEST_CASE("jobs are listed newest first, page by page, and the oldest ended one 
         Job job;
         job.id.bytes.front() = i;
         job.owner_uid = i == 5 ? kBob : kAlice;
-        job.started_ns = i * 10;
+        job.started_ns = std::int64_t{i} * 10;
         job.state = i == 2 ? protocol::JobState::Running : protocol::JobState::Ended;
         job.name = i == 3 ? "three" : "";
         table.put(job);

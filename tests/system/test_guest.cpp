@@ -1,0 +1,148 @@
+// A guest reports from inside a job started by the whole product; expectations are in one table, tests/guest/expectations.h.
+#include <doctest/doctest.h>
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <set>
+#include <sstream>
+
+#include "tests/guest/expectations.h"
+#include "tests/system/installation.h"
+
+namespace joblet::testing {
+
+TEST_SUITE_BEGIN("guest");
+
+namespace {
+
+std::set<std::string> words(const std::string& text) {
+    std::set<std::string> out;
+    std::istringstream in(text);
+    for (std::string word; std::getline(in, word, ',');) {
+        out.insert(word);
+    }
+    return out;
+}
+
+bool contains_all(const std::set<std::string>& set, std::string_view wanted) {
+    const auto all = words(std::string(wanted));
+    return std::ranges::all_of(all, [&set](const std::string& word) { return set.contains(word); });
+}
+
+// The guest, put into a volume of the user by a job of the user.
+void bring_guest(const Installation& here, uid_t uid) {
+    here.create("tools", "16MiB", "filesystem", uid);
+    auto command = here.shell_command({"-v", "tools:/tools"}, "cat >/tools/guest && chmod 755 /tools/guest", uid);
+    command.input = read_file(binary("joblet-guest"));
+    REQUIRE(run(command).status == 0);
+}
+
+json guest(const Installation& here, const Words& arguments, uid_t uid) {
+    Words line = {"run", "-v", "tools:/tools", "-v", "data:/data", "-v", "mem", "--", "/tools/guest"};
+    line.insert(line.end(), arguments.begin(), arguments.end());
+    const auto outcome = here.run_rnx(line, uid);
+    REQUIRE_MESSAGE(outcome.status == 0, outcome.err);
+    return json::parse(outcome.out);
+}
+
+} // namespace
+
+TEST_CASE("from inside, a job has what the tables say and nothing else, whoever runs it") {
+    const Installation here;
+    for (const uid_t uid : {uid_t{0}, kAlice}) {
+        CAPTURE(uid);
+        bring_guest(here, uid);
+        here.create("data", "2MiB", "filesystem", uid);
+        here.create("mem", "3MiB", "memory", uid);
+        const json report = guest(here, {"report"}, uid);
+
+        for (const auto name : guest::kOwnNamespaces) {
+            CAPTURE(name);
+            std::array<char, 64> own{};
+            REQUIRE(::readlink(("/proc/self/ns/" + std::string(name)).c_str(), own.data(), own.size() - 1) > 0);
+            CHECK(report["namespaces"][std::string(name)] != own.data());
+        }
+        CHECK(report["uid"] == json({0, 0, 0}));
+        CHECK(report["groups"].empty());
+        REQUIRE(report["uid_map"].size() == 1);
+        CHECK(report["uid_map"][0][0] == 0);
+        CHECK(report["uid_map"][0][1].get<std::uint32_t>() >= 0x70000000U);
+        CHECK(report["uid_map"][0][1].get<std::uint32_t>() < 0x7FFE0000U);
+        CHECK(report["uid_map"][0][2] == guest::kSlotSize);
+        CHECK(report["gid_map"] == report["uid_map"]);
+        for (const auto set : guest::kCapabilitySets) {
+            CHECK(report["capabilities"][std::string(set)] == guest::kNoCapabilities);
+        }
+        CHECK(report["no_new_privs"] == 1);
+        CHECK(report["seccomp"] == guest::kSeccompFilter);
+        CHECK(report["cwd"] == "/work");
+        CHECK(report["session"] == report["pid"]);
+        REQUIRE(report["descriptors"].size() == 3);
+
+        std::set<std::string> targets;
+        for (const json& mount : report["mounts"]) {
+            const std::string target = mount["target"];
+            CAPTURE(target);
+            targets.insert(target);
+            const auto flags = words(mount["flags"]);
+            const bool device = target == guest::kDevices || target == "/dev/pts";
+            CHECK(contains_all(flags, device ? guest::kDeviceMountFlags : guest::kAnyMountFlags));
+            // nothing secret: neither the store's root nor the owner's id
+            CHECK(mount.dump().find(here.root()) == std::string::npos);
+        }
+        for (const auto& expected : guest::kMounts) {
+            CAPTURE(expected.target);
+            const auto found =
+                std::ranges::find_if(report["mounts"], [&expected](const json& mount) { return mount["target"] == expected.target; });
+            REQUIRE(found != report["mounts"].end());
+            CHECK((*found)["fstype"] == expected.fstype);
+            const auto flags = words((*found)["flags"]);
+            CHECK(contains_all(flags, expected.flags));
+            CHECK((expected.forbidden.empty() || !contains_all(flags, expected.forbidden)));
+        }
+        for (const char* volume : {"/volumes/tools", "/tools", "/volumes/data", "/data", "/volumes/mem"}) {
+            CHECK(targets.contains(volume));
+        }
+        for (const auto& expected : guest::kDirectories) {
+            CAPTURE(expected.path);
+            const std::string path(expected.path);
+            CHECK(report["directories"].contains(path) == expected.exists);
+            if (expected.exists) {
+                CHECK(report["directories"][path]["writable"] == expected.writable);
+            }
+        }
+        CHECK(report["directories"]["/work"]["bytes"] == 1024 * 1024);
+
+        std::set<std::string> expected_root(guest::kRootNames.begin(), guest::kRootNames.end());
+        expected_root.insert({"data", "tools"});
+        CHECK(report["root"].get<std::set<std::string>>() == expected_root);
+
+        const json full = guest(here, {"fill", "/volumes/mem/f", "99999999"}, uid);
+        CHECK(full["written"] == 3 * 1024 * 1024);
+        CHECK(full["error"] == "ENOSPC");
+        CHECK(guest(here, {"fill", "/data/f", "99999999"}, uid)["written"].get<std::uint64_t>() >= 2U * 1024 * 1024);
+    }
+}
+
+TEST_CASE("whatever a job tries beyond its own is answered as the table says, in /work and in a volume") {
+    const Installation here;
+    bring_guest(here, kAlice);
+    here.create("data", "2MiB", "filesystem", kAlice);
+    here.create("mem", "2MiB", "memory", kAlice);
+    for (const char* place : {"/work", "/data", "/volumes/mem"}) {
+        CAPTURE(place);
+        const json answers = guest(here, {"attempts", place}, kAlice);
+        for (const auto& [attempt, answer, other] : guest::kAnswers) {
+            CAPTURE(attempt);
+            const json got = answers.value(std::string(attempt), json());
+            CAPTURE(got);
+            CHECK((got == answer || (!other.empty() && got == other)));
+        }
+    }
+}
+
+TEST_SUITE_END();
+
+} // namespace joblet::testing
