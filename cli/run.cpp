@@ -87,7 +87,12 @@ std::optional<std::string> start(const Run& run, const std::string& socket, Fd c
 int report(const ExitRecord& record, const Run& run, Format format) {
     const int status = exit_status_of(record);
     const std::string reason = std::strerror(record.sys_errno);
-    if (record.kind == ExitKind::SetupFailed) {
+    if (record.kind == ExitKind::SetupFailed && record.step == Step::CheckStdio) {
+        write_stderr(
+            render_error({ErrorCode::InvalidArgument, "stdin, stdout or stderr is something that no job may have",
+                          "each can be a pipe, a socket, a terminal, /dev/null or a regular file, but no file of /proc, /sys or their kin"},
+                         format));
+    } else if (record.kind == ExitKind::SetupFailed) {
         write_stderr(render_error({ErrorCode::Internal,
                                    "the job could not be started: could not " + std::string(step_phrase(record.step)) + ": " + reason,
                                    "the daemon's log may say more"},

@@ -6,6 +6,6 @@
 
 namespace kj {
 inline bool operator==(const char* text, const StringPtr& other) {
-    return other == text;
+    return StringPtr(text) == other;
 }
 } // namespace kj

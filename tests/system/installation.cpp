@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <fcntl.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -108,6 +109,7 @@ void Installation::start() {
     const std::string log = log_path();
     jobletd_ = ::fork();
     if (jobletd_ == 0) {
+        ::prctl(PR_SET_PDEATHSIG, SIGTERM); // it stops in order when a test is interrupted
         const int out = ::open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0644);
         ::dup2(out, STDOUT_FILENO);
         ::dup2(out, STDERR_FILENO);

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <poll.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -61,6 +62,7 @@ Process::Process(const Command& command) {
     const auto environment = pointers(command.environment);
     pid_ = ::fork();
     if (pid_ == 0) {
+        ::prctl(PR_SET_PDEATHSIG, SIGKILL); // nothing outlives a test that was interrupted
         ::setpgid(0, 0);
         ::dup2(command.null_input ? null.get() : in.read.get(), STDIN_FILENO);
         ::dup2(out.write.get(), STDOUT_FILENO);

@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "shared/fd.h"
@@ -36,7 +37,9 @@ struct Outcome {
 class Process {
   public:
     explicit Process(const Command& command);
-    Process(Process&&) = default;
+    Process(Process&& other) noexcept
+        : pid_(std::exchange(other.pid_, -1)), out_(std::move(other.out_)), err_(std::move(other.err_)),
+          outcome_(std::move(other.outcome_)), writer_(std::move(other.writer_)) {}
     Process& operator=(Process&&) = delete;
     Process(const Process&) = delete;
     Process& operator=(const Process&) = delete;

@@ -86,7 +86,7 @@ TEST_CASE("from inside, a job has what the tables say and nothing else, whoever 
             const std::string target = mount["target"];
             CAPTURE(target);
             targets.insert(target);
-            const auto flags = words(mount["flags"]);
+            const auto flags = mount["flags"].get<std::set<std::string>>();
             const bool device = target == guest::kDevices || target == "/dev/pts";
             CHECK(contains_all(flags, device ? guest::kDeviceMountFlags : guest::kAnyMountFlags));
             // nothing secret: neither the store's root nor the owner's id
@@ -98,7 +98,7 @@ TEST_CASE("from inside, a job has what the tables say and nothing else, whoever 
                 std::ranges::find_if(report["mounts"], [&expected](const json& mount) { return mount["target"] == expected.target; });
             REQUIRE(found != report["mounts"].end());
             CHECK((*found)["fstype"] == expected.fstype);
-            const auto flags = words((*found)["flags"]);
+            const auto flags = (*found)["flags"].get<std::set<std::string>>();
             CHECK(contains_all(flags, expected.flags));
             CHECK((expected.forbidden.empty() || !contains_all(flags, expected.forbidden)));
         }
