@@ -42,7 +42,7 @@ struct Key {
 
 struct CloseFile {
     void operator()(FILE* file) const {
-        std::fclose(file);
+        std::fclose(file); // NOLINT(cppcoreguidelines-owning-memory): unique_ptr is the owner
     }
 };
 using File = std::unique_ptr<FILE, CloseFile>;

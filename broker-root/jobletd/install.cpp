@@ -113,6 +113,8 @@ bool run_busybox(int base, Inside inside, const char* program, const std::array<
         if (::fchdir(base) != 0 || (inside == Inside::Chroot && ::chroot(".") != 0)) {
             ::_exit(126);
         }
+        // execve(2) changes none of it; its declaration is older than const
+        // NOLINTNEXTLINE(cppcoreguidelines-pro-type-const-cast)
         ::execve(program, const_cast<char* const*>(words.data()), const_cast<char* const*>(environment.data()));
         ::_exit(127);
     }

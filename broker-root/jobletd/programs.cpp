@@ -47,6 +47,14 @@ bool place(std::span<const int> descriptors) {
     return ::close_range(static_cast<unsigned>(next), UINT_MAX, CLOSE_RANGE_CLOEXEC) == 0;
 }
 
+// Comes back only if it failed. An empty environment: nothing of the caller's reaches a daemon.
+void execute(int directory, const char* program, const char* const* words) {
+    const std::array<const char*, 1> environment = {nullptr};
+    // execveat(2) changes none of it; its declaration is older than const
+    // NOLINTNEXTLINE(cppcoreguidelines-pro-type-const-cast)
+    ::execveat(directory, program, const_cast<char* const*>(words), const_cast<char* const*>(environment.data()), AT_SYMLINK_NOFOLLOW);
+}
+
 bool take_identity(const Service& service, ApiUser api) {
     // Bounding first: afterwards there may be no SETPCAP left
     if (!kernel::drop_bounding(service.capabilities)) {
@@ -95,20 +103,13 @@ std::expected<Programs, std::string> Programs::find() {
             return std::unexpected(std::move(good.error()));
         }
     }
-    // Out of the way of the places that a child's descriptors get
-    Fd aside(::fcntl(opened.get(), F_DUPFD_CLOEXEC, kAside));
-    if (!aside.valid()) {
-        return std::unexpected(fmt::format("could not keep {} open: {}", directory, std::strerror(errno)));
-    }
-    return Programs(std::move(aside));
+    return Programs(std::move(opened));
 }
 
 std::string Programs::become(const char* program, std::span<const char* const> arguments) const {
     std::array<const char*, kArgumentsMax + 1> words{program};
     std::copy_n(arguments.begin(), std::min(arguments.size(), kArgumentsMax - 1), words.begin() + 1);
-    const std::array<const char*, 1> environment = {nullptr};
-    ::execveat(directory_.get(), program, const_cast<char* const*>(words.data()), const_cast<char* const*>(environment.data()),
-               AT_SYMLINK_NOFOLLOW);
+    execute(directory_.get(), program, words.data());
     return fmt::format("could not execute {}: {}", program, std::strerror(errno));
 }
 
@@ -119,7 +120,6 @@ std::expected<pid_t, std::string> Programs::start(const Service& service, const 
         words[1] = "--root";
         words[2] = root.c_str();
     }
-    const std::array<const char*, 1> environment = {nullptr};
     auto child = kernel::clone_process(kernel::kNoNamespace, group);
     if (!child) {
         return std::unexpected(fmt::format("could not start {}: {}", service.program, std::strerror(child.error())));
@@ -128,8 +128,7 @@ std::expected<pid_t, std::string> Programs::start(const Service& service, const 
         return child->pid;
     }
     if (::setsid() >= 0 && kernel::reset_signals() && place(descriptors) && take_identity(service, api)) {
-        ::execveat(directory_.get(), service.program, const_cast<char* const*>(words.data()), const_cast<char* const*>(environment.data()),
-                   AT_SYMLINK_NOFOLLOW);
+        execute(directory_.get(), service.program, words.data());
     }
     ::_exit(kCannotRun);
 }

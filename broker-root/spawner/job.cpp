@@ -102,8 +102,11 @@ Result<void> enter_working_directory(const char* path) {
 
 // Only comes back if it failed. The C library's search: the job's own PATH, /bin/sh for scripts without interpreter line.
 int execute(const JobSpecView& spec) {
+    // exec changes none of it; its declarations are older than const
+    // NOLINTBEGIN(cppcoreguidelines-pro-type-const-cast)
     ::environ = const_cast<char**>(spec.environment.data());
     ::execvp(spec.arguments.front(), const_cast<char**>(spec.arguments.data()));
+    // NOLINTEND(cppcoreguidelines-pro-type-const-cast)
     return errno;
 }
 

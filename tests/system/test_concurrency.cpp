@@ -13,6 +13,7 @@ TEST_SUITE_BEGIN("concurrency");
 TEST_CASE("forty creates at once, of two users, all succeed and are all different") {
     const Installation here;
     std::vector<Process> creates;
+    creates.reserve(40);
     for (int i = 0; i < 40; ++i) {
         const bool memory = i % 4 == 3;
         creates.emplace_back(
@@ -37,6 +38,7 @@ TEST_CASE("forty creates at once, of two users, all succeed and are all differen
 TEST_CASE("the same name created forty times at once is one volume") {
     const Installation here;
     std::vector<Process> creates;
+    creates.reserve(40);
     for (int i = 0; i < 40; ++i) {
         creates.emplace_back(here.rnx({"volume", "create", "same", "--size=1MiB"}));
     }
@@ -53,6 +55,7 @@ TEST_CASE("forty jobs at once, each on its own volume and in its own slot, none 
         here.create("v" + std::to_string(i), "1MiB", i % 2 == 0 ? "filesystem" : "memory");
     }
     std::vector<Process> jobs;
+    jobs.reserve(static_cast<std::size_t>(count));
     for (int i = 0; i < count; ++i) {
         jobs.emplace_back(here.shell_command(
             {"-v", "v" + std::to_string(i) + ":/data"},

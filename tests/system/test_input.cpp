@@ -21,7 +21,6 @@ TEST_CASE("malformed names, sizes, types, targets and options are refused with t
     here.create("data");
     here.create("more");
     const json before = here.json_of({"volume", "list"});
-    const std::string names = "1 to 63 characters";
     const std::string long_name(64, 'x');
     const Bad rows[] = {
         {{"volume", "create", "", "--size=1MiB"}, "1 to 63 characters"},

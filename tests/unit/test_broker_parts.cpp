@@ -44,7 +44,7 @@ class ConfiguredRoot {
         FILE* file = std::fopen((path_ + "/etc/joblet/broker.toml").c_str(), "we");
         REQUIRE(file != nullptr);
         std::fwrite(text.data(), 1, text.size(), file);
-        std::fclose(file);
+        std::fclose(file); // NOLINT(cppcoreguidelines-owning-memory)
     }
     ConfiguredRoot(const ConfiguredRoot&) = delete;
     ConfiguredRoot& operator=(const ConfiguredRoot&) = delete;

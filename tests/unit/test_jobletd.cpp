@@ -84,6 +84,7 @@ TEST_CASE("jobletd: what is no command line of ours is refused, with what is all
 
 std::vector<Fd> some(std::size_t count) {
     std::vector<Fd> out;
+    out.reserve(count);
     for (std::size_t i = 0; i < count; ++i) {
         out.emplace_back(::dup(STDERR_FILENO));
     }

@@ -58,7 +58,8 @@ template <class R> void check_good(const R& request) {
     const auto result = decoded(request, row.descriptor_count);
     REQUIRE(result.has_value());
     REQUIRE(std::holds_alternative<R>(*result));
-    CHECK(std::memcmp(&std::get<R>(*result), &request, sizeof request) == 0);
+    const bool same = std::memcmp(&std::get<R>(*result), &request, sizeof request) == 0;
+    CHECK(same);
     CHECK(header_of(*result).sequence == 1);
     // one descriptor more or less, one byte more or less
     CHECK(decoded(request, row.descriptor_count + 1U).error() == DecodeError::Descriptors);

@@ -69,11 +69,11 @@ TEST_CASE("what is too long, empty or closed is said so, and leaves no descripto
 TEST_CASE("more descriptors than a datagram may have are refused on both sides") {
     const auto [a, b] = make_seqpacket_pair();
     const std::vector<int> many(kMaxDescriptors + 1, 0);
-    const std::array<std::byte, 1> byte{};
+    std::array<std::byte, 1> byte{};
     CHECK_FALSE(send_datagram(a.get(), byte, many, Wait::No));
     // a peer that does not use our send
     alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int) * (kMaxDescriptors + 1))> control{};
-    iovec part{const_cast<std::byte*>(byte.data()), 1};
+    iovec part{byte.data(), 1};
     msghdr header{};
     header.msg_iov = &part;
     header.msg_iovlen = 1;
