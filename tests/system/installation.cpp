@@ -117,8 +117,15 @@ void Installation::start() {
         ::execv(arguments[0], arguments.data());
         ::_exit(98);
     }
-    if (!wait_ready()) {
+    // One that has ended (a wrong configuration) will not answer any more
+    bool ended = false;
+    const auto answers_or_ended = [&] {
+        ended = ::waitpid(jobletd_, nullptr, WNOHANG) == jobletd_;
+        return ended || run_rnx({"volume", "list"}).status == 0;
+    };
+    if (!becomes_true(answers_or_ended, seconds(20)) || ended) {
         const auto text = read_file(log);
+        jobletd_ = ended ? -1 : jobletd_;
         kill_jobletd();
         end_jobs();
         throw std::runtime_error("jobletd does not answer; it said:\n" + text);

@@ -159,8 +159,14 @@ Outcome run(const Command& command, milliseconds limit) {
 }
 
 std::string read_file(const std::string& path) {
-    std::ifstream in(path, std::ios::binary);
-    return {std::istreambuf_iterator<char>(in), {}};
+    // Not by a stream: a file of proc whose process goes is an error in the middle, and then what came before counts
+    const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    std::string out;
+    std::array<char, 65536> part{};
+    for (ssize_t size = 0; file.valid() && (size = ::read(file.get(), part.data(), part.size())) > 0;) {
+        out.append(part.data(), static_cast<std::size_t>(size));
+    }
+    return out;
 }
 
 void write_file(const std::string& path, std::string_view text) {
