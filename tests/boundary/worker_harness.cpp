@@ -236,7 +236,9 @@ Fd make_volume_user_namespace(std::uint32_t slot_first) {
     const pid_t child = ::fork();
     need(child >= 0, "fork");
     if (child == 0) {
-        const char good = ::unshare(CLONE_NEWUSER) == 0 ? 1 : 0;
+        // A process under a chroot may make no user namespace; entering its own mount namespace anew leads to that one's root
+        const int mounts = ::open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+        const char good = mounts >= 0 && ::setns(mounts, CLONE_NEWNS) == 0 && ::unshare(CLONE_NEWUSER) == 0 ? 1 : 0;
         (void)!::write(ready[1], &good, 1);
         ::pause();
         ::_exit(0);
