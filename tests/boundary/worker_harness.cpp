@@ -53,9 +53,17 @@ void enter_chroot(const fs::path& installation) {
     const auto bind = [&root](const fs::path& from) {
         return ::mount(from.c_str(), (root.string() + from.string()).c_str(), nullptr, MS_BIND | MS_REC, nullptr) == 0;
     };
-    const bool done = ::unshare(CLONE_NEWNS) == 0 && ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 && bind("/usr") &&
-                      bind("/dev") && bind("/proc") && bind(installation / "etc") && bind(installation / "var") &&
-                      bind(installation / "opt") && bind(installation / "run") && ::chroot(root.c_str()) == 0 && ::chdir("/") == 0;
+    // These tests may themselves run under a chroot, whose "/" is no mount whose propagation could be changed: the namespace's
+    // own root is, and is reached by entering it; then back.
+    const auto make_private = [] {
+        const Fd here(::open("/", O_PATH | O_DIRECTORY | O_CLOEXEC));
+        const Fd own(::open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC));
+        return ::setns(own.get(), CLONE_NEWNS) == 0 && ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
+               ::fchdir(here.get()) == 0 && ::chroot(".") == 0;
+    };
+    const bool done = ::unshare(CLONE_NEWNS) == 0 && make_private() && bind("/usr") && bind("/dev") && bind("/proc") &&
+                      bind(installation / "etc") && bind(installation / "var") && bind(installation / "opt") &&
+                      bind(installation / "run") && ::chroot(root.c_str()) == 0 && ::chdir("/") == 0;
     if (!done) {
         ::_exit(kChildFailed);
     }
