@@ -25,6 +25,8 @@ constexpr std::array kLimits = {
     LimitRow{LimitKind::VolumesPerUser, "limits.volumes", "volumes per user", false},
     LimitRow{LimitKind::BytesPerUser, "limits.total_size", "the total size of a user's volumes", true},
     LimitRow{LimitKind::JobsPerUser, "limits.running_jobs", "running jobs per user", false},
+    LimitRow{LimitKind::AttachedMemoryPerUser, "limits.memory_size", "the size of a user's memory volumes in jobs", true},
+    LimitRow{LimitKind::AttachedMemoryOfHost, "volumes.memory_budget", "the size of all memory volumes in jobs on this host", true},
     LimitRow{LimitKind::Slots, "slots.count", "jobs alive on this host", false},
 };
 

@@ -139,8 +139,8 @@ bool valid(const JobEntry& j) {
 bool valid(const Reply& r) {
     const auto row = std::ranges::find(kRequests, r.request, &RequestRow::type);
     return row != kRequests.end() && static_cast<std::uint32_t>(r.code) < kErrorCodeCount &&
-           static_cast<std::uint32_t>(r.step) < kStepCount && r.sequence != 0 && r.which <= static_cast<std::uint32_t>(LimitKind::Slots) &&
-           r.count <= kPageEntries && r.sys_errno >= 0;
+           static_cast<std::uint32_t>(r.step) < kStepCount && r.sequence != 0 &&
+           r.which <= static_cast<std::uint32_t>(LimitKind::AttachedMemoryOfHost) && r.count <= kPageEntries && r.sys_errno >= 0;
 }
 bool valid(const VolumePage& p) {
     return valid(p.reply) && std::ranges::all_of(std::span(p.volumes).first(p.reply.count), [](const auto& v) { return valid(v); });

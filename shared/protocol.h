@@ -268,7 +268,16 @@ struct Reply {
 inline constexpr std::uint32_t kReplyExisted = 1; // CreateVolume: the same volume was there already
 inline constexpr std::uint32_t kReplyMore = 2;    // a list goes on after the last entry
 
-enum class LimitKind : std::uint32_t { None = 0, VolumeSize = 1, VolumesPerUser = 2, BytesPerUser = 3, JobsPerUser = 4, Slots = 5 };
+enum class LimitKind : std::uint32_t {
+    None = 0,
+    VolumeSize = 1,
+    VolumesPerUser = 2,
+    BytesPerUser = 3,
+    JobsPerUser = 4,
+    Slots = 5,
+    AttachedMemoryPerUser = 6,
+    AttachedMemoryOfHost = 7
+};
 
 inline constexpr std::size_t kPageEntries = 16;
 struct VolumePage { // reply to ListVolumes

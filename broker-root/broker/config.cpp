@@ -3,10 +3,12 @@
 #include <grp.h>
 #include <pwd.h>
 #include <sys/stat.h>
+#include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <cstdio>
 #include <cstring>
 #include <functional>
@@ -21,6 +23,7 @@
 
 #include "broker-root/jobletd/supervision.h"
 #include "broker-root/layout.h"
+#include "shared/duration.h"
 #include "shared/name.h"
 #include "shared/size.h"
 
@@ -124,6 +127,21 @@ Key size(std::string_view section, std::string_view name, std::string_view comme
             }};
 }
 
+Key duration(std::string_view section, std::string_view name, std::string_view comment,
+             const std::function<std::chrono::seconds&(BrokerConfig&)>& field, std::chrono::seconds low) {
+    return {section, name, comment,
+            [=](const toml::node& node, BrokerConfig& config) -> std::expected<void, std::string> {
+                const auto text = node.value_exact<std::string>();
+                const auto value = text ? parse_duration(*text) : std::nullopt;
+                if (!value || *value < low) {
+                    return std::unexpected(fmt::format("a time in quotes of at least {}: {}", format_duration(low), kDurationForms));
+                }
+                field(config) = *value;
+                return {};
+            },
+            [=](BrokerConfig& config) { return fmt::format("\"{}\"", format_duration(field(config))); }};
+}
+
 Key ids(std::string_view section, std::string_view name, std::string_view comment,
         const std::function<std::vector<std::uint32_t>&(BrokerConfig&)>& field, Lookup lookup) {
     return {section, name, comment,
@@ -212,12 +230,25 @@ std::vector<Key> make_keys() {
         integer<std::uint32_t>(
             "jobs", "ended_kept", "ended jobs that are kept for listing, the oldest go first",
             [](C& c) -> auto& { return c.ended_jobs_kept; }, 0, 100'000),
+        size(
+            "volumes", "memory_budget",
+            "all memory volumes that jobs have at one time, by their sizes; half of the host's memory unless given",
+            [](C& c) -> auto& { return c.memory_budget; }, kMiB),
+        duration(
+            "volumes", "memory_volume_timeout", "a memory volume that no job has had for so long is removed; 0: never",
+            [](C& c) -> auto& { return c.memory_volume_timeout; }, std::chrono::seconds(0)),
+        duration(
+            "volumes", "cleaner_interval", "how often is looked for what is over: dead jobs, idle memory volumes",
+            [](C& c) -> auto& { return c.cleaner_interval; }, std::chrono::seconds(1)),
         integer<std::uint64_t>(
             "limits", "volumes", "per user: number of volumes", [](C& c) -> auto& { return c.limits.volumes; }, 0, kMany),
         size(
             "limits", "total_size", "per user: sum of the sizes of all volumes", [](C& c) -> auto& { return c.limits.total_bytes; }, 0),
         size(
             "limits", "largest_volume", "size of one volume", [](C& c) -> auto& { return c.limits.largest_volume; }, 0),
+        size(
+            "limits", "memory_size", "per user: sum of the sizes of memory volumes that jobs have at one time",
+            [](C& c) -> auto& { return c.limits.attached_memory; }, 0),
         integer<std::uint64_t>(
             "limits", "running_jobs", "per user: jobs alive at once", [](C& c) -> auto& { return c.limits.running_jobs; }, 0, kMany),
         integer<std::uint64_t>(
@@ -255,6 +286,46 @@ std::expected<void, std::string> read_bases(const toml::table& table, const std:
     return {};
 }
 
+// [users.1000], [users.alice]: the keys of [limits]; what is not said is as in [limits].
+std::expected<void, std::string> read_users(const toml::table& table, const std::function<std::string(const toml::source_region&)>& at,
+                                            const std::vector<Key>& keys, BrokerConfig& config) {
+    for (const auto& [name, node] : table) {
+        const std::string text(name.str());
+        std::uint32_t uid = 0;
+        const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), uid);
+        const bool is_number = error == std::errc{} && end == text.data() + text.size() && uid != 0xffffffffU;
+        const auto known = is_number ? std::optional(uid) : user_named(text);
+        const auto* limits = node.as_table();
+        if (!known || limits == nullptr) {
+            return std::unexpected(
+                at(name.source()) +
+                fmt::format("users.{}: a user id or the name of a user in /etc/passwd, with keys of [limits], is allowed", text));
+        }
+        BrokerConfig scratch;
+        scratch.limits = config.limits;
+        for (const auto& [limit, value] : *limits) {
+            const Key* key = find_key(keys, "limits", limit.str());
+            if (key == nullptr) {
+                return std::unexpected(at(limit.source()) + fmt::format("'{}' is unknown in [users.{}]; {} are allowed", limit.str(), text,
+                                                                        allowed_in(keys, "limits")));
+            }
+            if (auto done = key->read(value, scratch); !done) {
+                return std::unexpected(at(limit.source()) + fmt::format("users.{}.{}: {} is allowed", text, limit.str(), done.error()));
+            }
+        }
+        if (!config.users.emplace(*known, scratch.limits).second) {
+            return std::unexpected(at(name.source()) + fmt::format("users.{}: limits of this user are given twice; once is allowed", text));
+        }
+    }
+    return {};
+}
+
+// Half of it: what is in memory volumes cannot be swapped away everywhere, and the jobs themselves need some, too.
+std::uint64_t default_memory_budget() {
+    struct sysinfo host{};
+    return ::sysinfo(&host) == 0 ? std::uint64_t{host.totalram} * host.mem_unit / 2 : kMiB;
+}
+
 std::expected<std::string, int> read_file(const std::string& path) {
     const File file(std::fopen(path.c_str(), "re"));
     if (!file) {
@@ -275,6 +346,7 @@ std::expected<BrokerConfig, std::string> load_broker_config(const std::string& r
     const std::string path = layout.configuration() + "/broker.toml";
     BrokerConfig config;
     config.bases["minimal"] = layout.minimal_base();
+    config.memory_budget = default_memory_budget();
     const auto text = read_file(path);
     if (!text) {
         if (text.error() == ENOENT) {
@@ -290,19 +362,23 @@ std::expected<BrokerConfig, std::string> load_broker_config(const std::string& r
     const auto keys = make_keys();
     for (const auto& [section, content] : parsed.table()) {
         const auto* table = content.as_table();
-        const bool known =
-            section.str() == "bases" || std::ranges::any_of(keys, [&section](const Key& key) { return key.section == section.str(); });
+        const bool known = section.str() == "bases" || section.str() == "users" ||
+                           std::ranges::any_of(keys, [&section](const Key& key) { return key.section == section.str(); });
         if (table == nullptr || !known) {
             return std::unexpected(
                 at(section.source()) +
-                fmt::format("'{}' is unknown; the sections socket, admins, workers, slots, jobs, bases and limits are allowed",
-                            section.str()));
+                fmt::format(
+                    "'{}' is unknown; the sections socket, admins, workers, slots, jobs, bases, volumes, limits and users are allowed",
+                    section.str()));
         }
         if (section.str() == "bases") {
             if (auto done = read_bases(*table, [&at](const toml::node& node) { return at(node.source()); }, config); !done) {
                 return std::unexpected(done.error());
             }
             continue;
+        }
+        if (section.str() == "users") {
+            continue; // when the limits they start from are known
         }
         for (const auto& [name, node] : *table) {
             const Key* key = find_key(keys, section.str(), name.str());
@@ -313,6 +389,11 @@ std::expected<BrokerConfig, std::string> load_broker_config(const std::string& r
             if (auto done = key->read(node, config); !done) {
                 return std::unexpected(at(name.source()) + fmt::format("{}.{}: {} is allowed", section.str(), name.str(), done.error()));
             }
+        }
+    }
+    if (const auto* users = parsed.table()["users"].as_table()) {
+        if (auto done = read_users(*users, at, keys, config); !done) {
+            return std::unexpected(done.error());
         }
     }
     const std::uint64_t slots_end = std::uint64_t{config.slot_first} + std::uint64_t{config.slot_count} * kSlotIds;
@@ -337,6 +418,15 @@ std::string print_broker_config(const BrokerConfig& config) {
     out += "\n[bases]\n# directories whose bin, sbin, lib, lib64, usr and etc a job sees, read-only: name = \"/absolute/path\"\n";
     for (const auto& [name, path] : config.bases) {
         out += fmt::format("{} = \"{}\"\n", name, path);
+    }
+    for (const auto& [uid, limits] : config.users) {
+        copy.limits = limits;
+        out += fmt::format("\n[users.{}]\n", uid);
+        for (const Key& key : make_keys()) {
+            if (key.section == "limits") {
+                out += fmt::format("{} = {}\n", key.name, key.print(copy));
+            }
+        }
     }
     return out;
 }

@@ -2,6 +2,7 @@
 // by each worker; the only text that anything running as root parses.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <expected>
 #include <map>
@@ -14,6 +15,7 @@ struct UserLimits {
     std::uint64_t volumes = 1000;                             // per user
     std::uint64_t total_bytes = std::uint64_t{1} << 40U;      // sum of sizes per user
     std::uint64_t largest_volume = std::uint64_t{100} << 30U; // bytes
+    std::uint64_t attached_memory = std::uint64_t{4} << 30U;  // sum of sizes of memory volumes that jobs have, per user
     std::uint64_t running_jobs = 100;
     std::uint64_t connections = 64;
 };
@@ -39,8 +41,18 @@ struct BrokerConfig {
     std::uint32_t ended_jobs_kept = 1000;
     // [bases]: name to directory. "minimal" is always there, at Layout::minimal_base() unless given
     std::map<std::string, std::string> bases;
-    // [limits]
+    // [volumes]
+    std::uint64_t memory_budget = 0;               // bytes of all memory volumes that jobs have; half of the host's memory
+    std::chrono::seconds memory_volume_timeout{0}; // 0: idle memory volumes stay
+    std::chrono::seconds cleaner_interval{10};
+    // [limits], and [users.ID] for those who have others
     UserLimits limits;
+    std::map<std::uint32_t, UserLimits> users;
+
+    [[nodiscard]] const UserLimits& limits_of(std::uint32_t uid) const {
+        const auto own = users.find(uid);
+        return own == users.end() ? limits : own->second;
+    }
 };
 
 // A missing file gives the defaults. An error is "FILE:LINE: sentence, with what is allowed".

@@ -66,8 +66,8 @@ void Doorman::accept() {
             log::warning(fmt::format("uid {} is not on the lists of those who may connect", client.uid));
             continue;
         }
-        if (per_uid_[client.uid] >= config_.limits.connections) {
-            log::warning(fmt::format("uid {} has {} connections, no more are allowed", client.uid, config_.limits.connections));
+        if (const auto most = config_.limits_of(client.uid).connections; per_uid_[client.uid] >= most) {
+            log::warning(fmt::format("uid {} has {} connections, no more are allowed", client.uid, most));
             continue;
         }
         Fd duplicate(::fcntl(socket.get(), F_DUPFD_CLOEXEC, 0));

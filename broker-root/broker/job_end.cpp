@@ -208,6 +208,19 @@ Detached Jobs::finish(JobPointer job) {
     job->settled.open();
 }
 
+void Jobs::release_dead() {
+    const auto jobs = jobs_; // finish() changes the map
+    for (const auto& [id, job] : jobs) {
+        // One whose first process is not cloned yet has an empty group, too
+        if (job->finishing || (job->pidfd_watch == 0 && job->events_watch == 0)) {
+            continue;
+        }
+        if (const auto populated = kernel::is_populated(job->cgroup_events.get()); populated && !*populated) {
+            finish(job);
+        }
+    }
+}
+
 void Jobs::forget_oldest_ended() {
     while (ended_.size() > p_.config.ended_jobs_kept) {
         jobs_.erase(ended_.front());

@@ -61,7 +61,21 @@ JobPointer Jobs::ending(JobId id) {
     return found->second->exit.kind != ExitKind::None ? found->second : nullptr;
 }
 
+// Memory is promised when a volume is attached, not when it is created: until then it holds none.
+std::optional<protocol::Reply> Jobs::refuse_memory(std::uint64_t asked, std::uint32_t uid) const {
+    const auto beyond = [asked](std::uint64_t limit, std::uint64_t used) { return asked != 0 && (used > limit || asked > limit - used); };
+    const std::uint64_t own_limit = p_.config.limits_of(uid).attached_memory;
+    if (const auto own = p_.registry.attached_memory(uid); beyond(own_limit, own)) {
+        return limit_refusal(protocol::LimitKind::AttachedMemoryPerUser, own_limit, own, asked);
+    }
+    if (const auto all = p_.registry.attached_memory(); beyond(p_.config.memory_budget, all)) {
+        return limit_refusal(protocol::LimitKind::AttachedMemoryOfHost, p_.config.memory_budget, all, asked);
+    }
+    return std::nullopt;
+}
+
 std::expected<JobPointer, protocol::Reply> Jobs::admit(const protocol::StartJob& request, std::uint32_t uid) {
+    std::uint64_t memory = 0;
     for (const auto& wanted : std::span(request.volumes).first(request.volume_count)) {
         const Volume* volume = p_.registry.find(wanted.id);
         // Another's volume does not exist for this user, whoever he is: no admin runs a job on it
@@ -77,6 +91,7 @@ std::expected<JobPointer, protocol::Reply> Jobs::admit(const protocol::StartJob&
         }
         const auto holder = Registry::conflict(*volume, wanted.access);
         if (!holder) {
+            memory += volume->record.type == protocol::VolumeType::Memory ? volume->record.size_bytes : 0;
             continue;
         }
         if (auto job = ending(*holder); job && !job->settled.await_ready()) {
@@ -87,8 +102,12 @@ std::expected<JobPointer, protocol::Reply> Jobs::admit(const protocol::StartJob&
         reply.job = *holder;
         return std::unexpected(reply);
     }
-    if (const auto alive = alive_of(uid); alive >= p_.config.limits.running_jobs) {
-        return std::unexpected(limit_refusal(protocol::LimitKind::JobsPerUser, p_.config.limits.running_jobs, alive, 1));
+    if (const auto refused = refuse_memory(memory, uid)) {
+        return std::unexpected(*refused);
+    }
+    const auto most = p_.config.limits_of(uid).running_jobs;
+    if (const auto alive = alive_of(uid); alive >= most) {
+        return std::unexpected(limit_refusal(protocol::LimitKind::JobsPerUser, most, alive, 1));
     }
     return nullptr;
 }

@@ -6,6 +6,7 @@
 #include <expected>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -92,6 +93,8 @@ class Jobs {
     Task<std::expected<void, Failure>> load();
     // After the volumes are known: their jobs hold them again.
     void resume();
+    // Now and then: what a dead job holds is released, should its end ever have been missed.
+    void release_dead();
 
   private:
     struct Plan {
@@ -116,6 +119,7 @@ class Jobs {
     void forget_oldest_ended();
     void tell(const Job& job) const;
     [[nodiscard]] std::uint64_t alive_of(std::uint32_t uid) const;
+    [[nodiscard]] std::optional<protocol::Reply> refuse_memory(std::uint64_t asked, std::uint32_t uid) const;
     // Nothing: all volumes may be attached now. A job: wait for it and ask again. A reply: refused.
     std::expected<JobPointer, protocol::Reply> admit(const protocol::StartJob& request, std::uint32_t uid);
 

@@ -68,14 +68,37 @@ void Registry::unreserve(std::uint32_t owner, std::uint64_t bytes) {
 
 void Registry::attach(VolumeId id, Holder holder) {
     if (Volume* volume = find(id)) {
+        if (volume->holders.empty() && volume->record.type == protocol::VolumeType::Memory) {
+            attached_memory_[volume->record.owner_uid] += volume->record.size_bytes;
+        }
         volume->holders.push_back(holder);
     }
 }
 
 void Registry::detach(VolumeId id, JobId job) {
     if (Volume* volume = find(id)) {
-        std::erase_if(volume->holders, [&job](const Holder& holder) { return holder.job == job; });
+        const auto released = std::erase_if(volume->holders, [&job](const Holder& holder) { return holder.job == job; });
+        if (released != 0 && volume->holders.empty() && volume->record.type == protocol::VolumeType::Memory) {
+            const auto sum = attached_memory_.find(volume->record.owner_uid);
+            sum->second -= volume->record.size_bytes;
+            if (sum->second == 0) {
+                attached_memory_.erase(sum);
+            }
+        }
     }
+}
+
+std::uint64_t Registry::attached_memory(std::uint32_t owner) const {
+    const auto found = attached_memory_.find(owner);
+    return found == attached_memory_.end() ? 0 : found->second;
+}
+
+std::uint64_t Registry::attached_memory() const {
+    std::uint64_t sum = 0;
+    for (const auto& [owner, bytes] : attached_memory_) {
+        sum += bytes;
+    }
+    return sum;
 }
 
 std::optional<JobId> Registry::conflict(const Volume& volume, protocol::Access access) {

@@ -53,6 +53,9 @@ class Registry {
 
     void attach(VolumeId id, Holder holder);
     void detach(VolumeId id, JobId job);
+    // Sum of the sizes of memory volumes that jobs have: of one user, and of all.
+    [[nodiscard]] std::uint64_t attached_memory(std::uint32_t owner) const;
+    [[nodiscard]] std::uint64_t attached_memory() const;
     // The job that stands against this access: any holder for a writer, a writer for a reader. None: free.
     [[nodiscard]] static std::optional<JobId> conflict(const Volume& volume, protocol::Access access);
 
@@ -69,6 +72,7 @@ class Registry {
     std::map<VolumeId, Volume> volumes_;
     std::map<std::pair<std::uint32_t, std::string>, VolumeId> names_;
     std::unordered_map<std::uint32_t, Usage> usage_;
+    std::unordered_map<std::uint32_t, std::uint64_t> attached_memory_;
 };
 
 protocol::VolumeEntry entry_of(const Volume& volume);

@@ -70,6 +70,7 @@ Detached Requests::load() {
     }
     jobs_.resume();
     volumes_.keep_records_fresh();
+    volumes_.keep_clean();
     serving_.open();
 }
 

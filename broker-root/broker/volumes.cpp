@@ -7,6 +7,7 @@
 
 #include "broker-root/broker/clock.h"
 #include "broker-root/worker/image_geometry.h"
+#include "shared/duration.h"
 #include "shared/log.h"
 
 namespace joblet::broker {
@@ -27,7 +28,7 @@ bool is_same(const protocol::CreateVolume& request, const worker::VolumeRecord& 
 } // namespace
 
 std::expected<worker::VolumeRecord, protocol::Reply> Volumes::admit(const protocol::CreateVolume& request, std::uint32_t uid) {
-    const UserLimits& limits = p_.config.limits;
+    const UserLimits& limits = p_.config.limits_of(uid);
     if (request.size_bytes > limits.largest_volume) {
         return std::unexpected(limit_refusal(protocol::LimitKind::VolumeSize, limits.largest_volume, 0, request.size_bytes));
     }
@@ -282,6 +283,42 @@ void Volumes::keep_records_fresh() {
         write_stale_records();
         keep_records_fresh();
     });
+}
+
+void Volumes::keep_clean() {
+    p_.loop.after(p_.config.cleaner_interval, [this] {
+        p_.jobs.release_dead();
+        remove_idle_memory_volumes();
+        keep_clean();
+    });
+}
+
+Detached Volumes::remove_idle_memory_volumes() {
+    const std::chrono::nanoseconds timeout = p_.config.memory_volume_timeout;
+    if (timeout.count() == 0) {
+        co_return;
+    }
+    const std::int64_t before = realtime_ns() - timeout.count();
+    std::vector<std::pair<VolumeId, std::uint32_t>> idle;
+    for (const auto& [id, volume] : p_.registry.all()) {
+        if (volume.record.type == VolumeType::Memory && volume.holders.empty() && !volume.removing && !volume.quarantined &&
+            std::max(volume.record.created_ns, volume.record.last_used_ns) < before) {
+            idle.emplace_back(id, volume.record.owner_uid);
+        }
+    }
+    for (const auto& [id, owner] : idle) {
+        const Volume* volume = p_.registry.find(id);
+        if (volume == nullptr || !volume->holders.empty()) {
+            continue; // while the one before it was being removed
+        }
+        protocol::DeleteVolume request;
+        request.id = id;
+        const protocol::Reply removed = co_await remove(request, Client{.uid = owner});
+        if (removed.code == ErrorCode::Ok) {
+            log::info(fmt::format("memory volume {} was idle for longer than {} and is removed", to_string(id),
+                                  format_duration(p_.config.memory_volume_timeout)));
+        }
+    }
 }
 
 Detached Volumes::write_stale_records() {

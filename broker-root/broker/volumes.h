@@ -42,6 +42,8 @@ class Volumes {
     Task<std::expected<void, Failure>> load();
     // From then on: records whose last_used has moved on are written, a few at a time.
     void keep_records_fresh();
+    // And what is over is cleared away, every cleaner_interval.
+    void keep_clean();
 
   private:
     using NameKey = std::pair<std::uint32_t, std::string>;
@@ -51,6 +53,7 @@ class Volumes {
     Task<std::expected<void, Failure>> make_filesystem(worker::VolumeRecord record, Fd image, std::uint32_t slot);
     Detached empty_trash(VolumeId id);
     Detached write_stale_records();
+    Detached remove_idle_memory_volumes();
 
     Parts p_;
     std::map<NameKey, Gate> being_created_;

@@ -105,6 +105,33 @@ TEST_CASE("one writer or any number of readers; a memory volume in one job only"
     CHECK(conflict(memory, Access::ReadOnly) == a);
 }
 
+TEST_CASE("attached memory counts memory volumes that a job has, each once, for its owner and for all") {
+    using protocol::Access;
+    Registry registry;
+    const auto one = make_volume(1, "one", 100, protocol::VolumeType::Memory);
+    const auto two = make_volume(2, "two", 30, protocol::VolumeType::Memory);
+    const auto disk = make_volume(1, "disk", 1000);
+    for (const auto& volume : {one, two, disk}) {
+        registry.insert(volume);
+    }
+    CHECK(registry.attached_memory() == 0);
+    const JobId a = make_random_id<JobId>();
+    const JobId b = make_random_id<JobId>();
+    registry.attach(one.record.id, {a, Access::ReadWrite});
+    registry.attach(one.record.id, {b, Access::ReadOnly});
+    registry.attach(two.record.id, {a, Access::ReadWrite});
+    registry.attach(disk.record.id, {a, Access::ReadWrite});
+    CHECK(registry.attached_memory(1) == 100);
+    CHECK(registry.attached_memory(2) == 30);
+    CHECK(registry.attached_memory() == 130);
+    registry.detach(one.record.id, a);
+    CHECK(registry.attached_memory(1) == 100);
+    registry.detach(one.record.id, a); // not there any more: no change
+    registry.detach(one.record.id, b);
+    CHECK(registry.attached_memory(1) == 0);
+    CHECK(registry.attached_memory() == 30);
+}
+
 TEST_CASE("pages go through all volumes in order of id, each once") {
     Registry registry;
     for (int i = 0; i < 50; ++i) {
@@ -191,6 +218,26 @@ TEST_CASE("values of broker.toml are taken") {
     CHECK(config->limits.volumes == 3);
 }
 
+TEST_CASE("a user has the limits of [limits] but for what his own section says, whichever comes first") {
+    const ConfiguredRoot root("[users.1000]\nvolumes = 9\nmemory_size = \"8MiB\"\n[users.root]\nconnections = 7\n[limits]\nvolumes = "
+                              "3\nrunning_jobs = 5\n[volumes]\nmemory_budget = \"64MiB\"\nmemory_volume_timeout = \"2h\"\n");
+    const auto config = load_broker_config(root.path());
+    REQUIRE_MESSAGE(config.has_value(), (config ? "" : config.error()));
+    CHECK(config->limits_of(1000).volumes == 9);
+    CHECK(config->limits_of(1000).attached_memory == 8 * 1024 * 1024);
+    CHECK(config->limits_of(1000).running_jobs == 5);
+    CHECK(config->limits_of(0).connections == 7);
+    CHECK(config->limits_of(0).volumes == 3);
+    CHECK(config->limits_of(1001).volumes == 3);
+    CHECK(config->memory_budget == 64 * 1024 * 1024);
+    CHECK(config->memory_volume_timeout == std::chrono::hours(2));
+    const std::string printed = print_broker_config(*config);
+    const ConfiguredRoot again(printed);
+    const auto reread = load_broker_config(again.path());
+    REQUIRE_MESSAGE(reread.has_value(), (reread ? "" : reread.error()));
+    CHECK(print_broker_config(*reread) == printed);
+}
+
 TEST_CASE("a bad key or value is refused with file, line and what is allowed") {
     struct Row {
         const char* text;
@@ -216,6 +263,17 @@ TEST_CASE("a bad key or value is refused with file, line and what is allowed") {
              Row{"[bases]\nweb = \"relative\"\n", ":2: ", "absolute path"},
              Row{"[bases]\n\"a/b\" = \"/x\"\n", ":2: ", "absolute path"},
              Row{"[limits\n", ":1: ", ""},
+             Row{"[volumes]\nmemory_volume_timeout = \"1w\"\n", ":2: ", "90s, 10m"},
+             Row{"[volumes]\nmemory_volume_timeout = 60\n", ":2: ", "quotes"},
+             Row{"[volumes]\ncleaner_interval = \"0\"\n", ":2: ", "at least 1s"},
+             Row{"[volumes]\nmemory_budget = \"1KiB\"\n", ":2: ", "at least 1.0 MiB"},
+             Row{"[users.no-such-user]\nvolumes = 1\n", ":1: ", "/etc/passwd"},
+             Row{"[users.4294967295]\nvolumes = 1\n", ":1: ", "user id"},
+             Row{"[users.-1]\nvolumes = 1\n", ":1: ", "user id"},
+             Row{"[users.1000]\nvolume = 1\n", ":2: ", "volumes, total_size"},
+             Row{"[users.1000]\nvolumes = -1\n", ":2: ", "from 0 to"},
+             Row{"[users.0]\nvolumes = 1\n[users.root]\nvolumes = 2\n", ":3: ", "twice"},
+             Row{"[users]\n1000 = 5\n", ":2: ", "keys of [limits]"},
              Row{"stray = 1\n", ":1: ", "unknown"},
          }) {
         CAPTURE(text);

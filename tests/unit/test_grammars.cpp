@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "shared/duration.h"
 #include "shared/id.h"
 #include "shared/name.h"
 #include "shared/size.h"
@@ -127,4 +128,26 @@ TEST_CASE("ids are 32 lower-case digits and come back") {
         CHECK_FALSE(parse_id<VolumeId>(bad).has_value());
     }
     CHECK(make_random_id<JobId>() != make_random_id<JobId>());
+}
+
+TEST_CASE("a duration is one whole number and one unit, and comes back as it was written") {
+    using std::chrono::seconds;
+    struct Row {
+        const char* text;
+        std::int64_t value;
+    };
+    for (const auto& [text, value] : {Row{"0", 0}, Row{"1s", 1}, Row{"90s", 90}, Row{"10m", 600}, Row{"24h", 86400}, Row{"7d", 604800},
+                                      Row{"36500d", 3153600000}, Row{"0s", 0}}) {
+        CAPTURE(text);
+        REQUIRE(joblet::parse_duration(text).has_value());
+        CHECK(joblet::parse_duration(text)->count() == value);
+        CHECK(joblet::parse_duration(joblet::format_duration(seconds(value))) == seconds(value));
+    }
+    for (const char* const text : {"", "s", "5", "5 s", " 5s", "+5s", "-5s", "1.5h", "5S", "5ms", "1h30m", "36501d", "3153600001s",
+                                   "18446744073709551616s", "18446744073709551615d", "5s "}) {
+        CAPTURE(text);
+        CHECK_FALSE(joblet::parse_duration(text).has_value());
+    }
+    CHECK(joblet::format_duration(seconds(86400)) == "1d");
+    CHECK(joblet::format_duration(seconds(90)) == "90s");
 }
