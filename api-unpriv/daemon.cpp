@@ -9,7 +9,9 @@ namespace joblet::api {
 
 Daemon::Daemon(kj::AsyncIoContext& io, int broker, StoreWriter& store, const ApiConfig& config)
     : io_(io), timer_(io.provider->getTimer()), config_(config), broker_(io.unixEventPort, broker, *this), volumes_(broker_, store),
-      jobs_(broker_, store, volumes_, timer_, config), sessions_(*this) {}
+      jobs_(broker_, store, volumes_, timer_, config), sessions_(*this) {
+    volumes_.set_holders([this](const VolumeId& volume) { return jobs_.holding(volume); });
+}
 
 kj::Promise<void> Daemon::run(std::vector<Volume> stored_volumes, std::vector<Job> remembered_jobs) {
     auto broker_gone = broker_.run();

@@ -1,5 +1,6 @@
 #include "api-unpriv/errors.h"
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 
@@ -16,7 +17,7 @@ using protocol::Reply;
 
 struct LimitRow {
     LimitKind kind;
-    std::string_view key;  // in broker.toml
+    std::string_view key;  // in broker.toml, unless it is fixed
     std::string_view what; // follows "the limit of"
     bool is_size;
 };
@@ -28,6 +29,7 @@ constexpr std::array kLimits = {
     LimitRow{LimitKind::AttachedMemoryPerUser, "limits.memory_size", "the size of a user's memory volumes in jobs", true},
     LimitRow{LimitKind::AttachedMemoryOfHost, "volumes.memory_budget", "the size of all memory volumes in jobs on this host", true},
     LimitRow{LimitKind::Slots, "slots.count", "jobs alive on this host", false},
+    LimitRow{LimitKind::VolumesPerJob, "volumes_per_job", "volumes per job", false}, // nobody can set it
 };
 
 std::string amount(std::uint64_t value, bool is_size) {
@@ -79,23 +81,86 @@ std::string volume_called(const Reply& reply, const Subject& subject) {
 
 Refusal in_use(const Reply& reply, const Subject& subject) {
     Refusal refusal{{ErrorCode::InUse, {}, {}}, {}};
+    std::vector<JobId> jobs = subject.jobs;
+    if (!reply.job.is_none() && std::ranges::find(jobs, reply.job) == jobs.end()) {
+        jobs.insert(jobs.begin(), reply.job);
+    }
     if (subject.about_job && reply.volume.is_none()) {
         refusal.error.message = fmt::format("cannot {}: the job has not ended", subject.doing);
         refusal.error.hint = "stop it first";
-    } else if (reply.job.is_none()) {
+    } else if (jobs.empty()) {
         refusal.error.message = fmt::format("cannot {}: {} is in use", subject.doing, volume_called(reply, subject));
         refusal.error.hint = "try again when what uses it is done";
     } else {
-        refusal.error.message =
-            fmt::format("cannot {}: {} is in use by job {}", subject.doing, volume_called(reply, subject), to_string(reply.job));
-        refusal.error.hint = "wait for the job to end, or stop it";
-        refusal.fields.emplace_back("job", to_string(reply.job));
+        std::vector<std::string> ids;
+        for (const auto& job : jobs) {
+            refusal.fields.emplace_back("job", ids.emplace_back(to_string(job)));
+        }
+        refusal.error.message = fmt::format("cannot {}: {} is in use by {} {}", subject.doing, volume_called(reply, subject),
+                                            ids.size() == 1 ? "job" : "jobs", fmt::join(ids, ", "));
+        refusal.error.hint = ids.size() == 1 ? "wait for the job to end, or stop it" : "wait for the jobs to end, or stop them";
     }
     return refusal;
 }
 
-Refusal not_found(const Subject& subject) {
+struct MissingRow {
+    Step step;
+    int sys_errno;
+    std::string_view hint;
+};
+constexpr std::array kMissing = {
+    MissingRow{Step::LimitSubvolume, ENOTCONN,
+               "quotas are off on the store's btrfs; this host's administrator turns them on with: btrfs quota enable /var/lib/joblet"},
+    MissingRow{Step::MakeSubvolume, ENOTTY, "the store is not on btrfs; leave the backend out, or choose image"},
+    MissingRow{Step::LimitSubvolume, 0, "btrfs cannot limit inodes; leave their number out, or choose the image backend"},
+    MissingRow{Step::AttachVolume, 0,
+               "the service was started anew since this job began; only jobs that began after it can be given volumes"},
+};
+
+std::string what_is_missing(const Reply& reply) {
+    for (const auto& row : kMissing) {
+        if (row.step == reply.step && row.sys_errno == reply.sys_errno) {
+            return std::string(row.hint);
+        }
+    }
+    return "this host cannot hold what was asked for";
+}
+
+Refusal not_found(const Reply& reply, const Subject& subject) {
+    if (!reply.job.is_none() && !subject.asked_job.empty()) {
+        return no_such_job(subject.asked_job);
+    }
     return subject.about_job ? no_such_job(subject.asked) : no_such_volume(subject.asked);
+}
+
+Refusal not_permitted(const Reply& reply, const Subject& subject) {
+    if (reply.request == protocol::RequestType::DeleteVolume) {
+        return {{ErrorCode::PermissionDenied, fmt::format("{} is protected", volume_called(reply, subject)), "end the protection first"},
+                {}};
+    }
+    if (reply.request == protocol::RequestType::AdminRead) {
+        return not_an_admin();
+    }
+    return {{ErrorCode::PermissionDenied, fmt::format("cannot {}: it is not permitted", subject.doing), {}}, {}};
+}
+
+Refusal conflict(const Reply& reply, const Subject& subject) {
+    const auto refusal = [&](std::string_view why, std::string_view hint) {
+        return Refusal{{ErrorCode::Conflict, fmt::format("cannot {}: {}", subject.doing, why), std::string(hint)}, {}};
+    };
+    switch (reply.request) {
+    case protocol::RequestType::RestoreVolume:
+        return refusal("the name is taken", "restore it under another name, with --as");
+    case protocol::RequestType::RenameVolume:
+        return refusal("the name is taken", "choose another name");
+    case protocol::RequestType::AttachVolume:
+        return refusal("the job has it already, or another volume of that name", "detach that one first");
+    case protocol::RequestType::DeleteVolume:
+        return in_trash_already(subject.volume_name);
+    default:
+        return refusal(fmt::format("{} exists and is different", volume_called(reply, subject)),
+                       "choose another name, or ask for exactly what is there");
+    }
 }
 
 Refusal failed(const Reply& reply, const Subject& subject) {
@@ -138,6 +203,22 @@ Refusal not_an_admin() {
             {}};
 }
 
+Refusal only_own(std::string_view doing) {
+    return {{ErrorCode::PermissionDenied, fmt::format("even root and the admins of this host {} only volumes of their own", doing),
+             "the volume's owner can do it"},
+            {}};
+}
+
+Refusal in_trash(std::string_view volume_name) {
+    return {{ErrorCode::Conflict, fmt::format("volume \"{}\" is in the trash", volume_name), "restore it first"}, {}};
+}
+
+Refusal in_trash_already(std::string_view volume_name) {
+    return {{ErrorCode::Conflict, fmt::format("volume \"{}\" is in the trash already", volume_name),
+             "delete it with --now to have it gone for good"},
+            {}};
+}
+
 Refusal unimplemented(std::string_view what) {
     return {{ErrorCode::Unimplemented, fmt::format("{} is not available in this version", what), {}}, {}};
 }
@@ -165,7 +246,7 @@ Refusal refusal_from(const Reply& reply, const Subject& subject) {
         refusal = in_use(reply, subject);
         break;
     case ErrorCode::NotFound:
-        refusal = not_found(subject);
+        refusal = not_found(reply, subject);
         break;
     case ErrorCode::Unavailable:
         refusal = unavailable();
@@ -177,19 +258,17 @@ Refusal refusal_from(const Reply& reply, const Subject& subject) {
                    {}};
         break;
     case ErrorCode::PermissionDenied:
-        refusal = {{ErrorCode::PermissionDenied, fmt::format("cannot {}: it is not permitted", subject.doing), {}}, {}};
+        refusal = not_permitted(reply, subject);
         break;
     case ErrorCode::Conflict:
-        refusal = {{ErrorCode::Conflict, fmt::format("cannot {}: {} exists and is different", subject.doing, volume_called(reply, subject)),
-                    "choose another name, or ask for exactly what is there"},
-                   {}};
+        refusal = conflict(reply, subject);
         break;
     case ErrorCode::Unimplemented:
         refusal = {{ErrorCode::Unimplemented, fmt::format("cannot {}: it is not available in this version", subject.doing), {}}, {}};
         break;
     case ErrorCode::Unsupported:
         refusal = failed(reply, subject);
-        refusal.error.hint = "this host cannot hold what was asked for";
+        refusal.error.hint = what_is_missing(reply);
         break;
     case ErrorCode::InvalidArgument:
         refusal = failed(reply, subject);

@@ -25,6 +25,10 @@ Refusal invalid(std::string_view field, std::string message, std::string hint = 
 Refusal no_such_volume(std::string_view asked);
 Refusal no_such_job(std::string_view asked);
 Refusal not_an_admin();
+// A scope where nobody has more than his own. `doing` is a verb: "rename".
+Refusal only_own(std::string_view doing);
+Refusal in_trash(std::string_view volume_name);
+Refusal in_trash_already(std::string_view volume_name); // where it should be put
 // `what` begins the sentence: "attaching a volume to a running job".
 Refusal unimplemented(std::string_view what);
 Refusal unavailable();
@@ -37,6 +41,8 @@ struct Subject {
     std::string volume_name; // of the volume the broker names in its reply, if known
     std::string asked;       // what to call a thing that was not found
     bool about_job = false;  // a thing that was not found is a job
+    std::string asked_job;   // of a volume and a job: what to call the job, if that was not found
+    std::vector<JobId> jobs; // what else holds a volume that is in use, beside the job in the reply
 };
 // Precondition: reply.code is not Ok.
 Refusal refusal_from(const protocol::Reply& reply, const Subject& subject);

@@ -1,102 +1,29 @@
 #include "cli/arguments.h"
 
 #include <algorithm>
-#include <charconv>
-#include <memory>
-#include <optional>
 #include <utility>
 
-#include <CLI/CLI.hpp>
-
+#include "cli/arguments_run.h"
+#include "cli/arguments_volume.h"
+#include "cli/grammar.h"
 #include "shared/name.h"
-#include "shared/protocol.h"
-#include "shared/size.h"
 
 namespace joblet::cli {
 namespace {
 
-constexpr std::string_view kRunVolumeForms = "NAME, NAME:/PATH, NAME:ro or NAME:/PATH:ro";
-
-Error invalid(std::string message, std::string hint) {
-    return {ErrorCode::InvalidArgument, std::move(message), std::move(hint)};
-}
-
-std::string in_quotes(std::string_view text) {
-    return '"' + std::string(text) + '"';
-}
-
-// Thrown inside this file only: CLI11 reports by exception, so what it lets through is refused in the same way.
-struct Refused {
-    Error error;
-};
-
-void check_name(std::string_view name) {
-    if (!is_valid_name(name)) {
-        throw Refused{invalid("the volume name " + in_quotes(name) + " is not valid", "a name has " + std::string(kNameForms))};
-    }
-}
-
-// Shows our own line of usage; CLI11's cannot say where options end.
-class UsageFormatter : public CLI::Formatter {
-  public:
-    explicit UsageFormatter(std::string usage) : usage_(std::move(usage)) {}
-    std::string make_usage(const CLI::App* /*app*/, std::string /*name*/) const override {
-        return "Usage: " + usage_ + "\n";
-    }
-    [[nodiscard]] const std::string& usage() const {
-        return usage_;
-    }
-
-  private:
-    std::string usage_;
-};
-
 // The texts as typed, and the grammar they are typed in.
 class Grammar {
   public:
-    Grammar() : app_("Volumes for jobs, with limits that the kernel holds.", "rnx") {
-        set_up(app_, "rnx [--socket PATH] volume|run|version …");
+    Grammar()
+        : app_("Volumes for jobs, with limits that the kernel holds.", "rnx"), volume_(app_, options_), run_(app_, options_),
+          version_(app_.add_subcommand("version", "show the versions of rnx and of the daemon")) {
+        set_up(app_, options_, "rnx [--socket PATH] volume|run|version …",
+               "Examples:\n"
+               "  rnx volume create data --size=1GB\n"
+               "  rnx run --volume data -- sh -c 'date >>/volumes/data/log'");
         app_.add_flag("--version", version_flag_, "show the version of rnx and exit");
         app_.require_subcommand(0, 1);
-
-        volume_ = app_.add_subcommand("volume", "make, show and remove volumes");
-        set_up(*volume_, "rnx volume create|list|inspect|remove …");
-        volume_->require_subcommand(1);
-
-        create_ = volume_->add_subcommand("create", "make a volume; asking again for the same one is no error");
-        set_up(*create_, "rnx volume create NAME --size=SIZE [--type=filesystem|memory]");
-        create_->add_option("NAME", name_, std::string(kNameForms))->type_name("")->required();
-        create_->add_option("--size", size_, "usable space: " + std::string(kSizeForms))->type_name("SIZE")->required();
-        create_->add_option("--type", type_, "filesystem: stays until removed (default); memory: gone when its job ends")
-            ->type_name("TYPE");
-
-        list_ = volume_->add_subcommand("list", "show your volumes");
-        list_->alias("ls");
-        set_up(*list_, "rnx volume list [--format=table|json|yaml]");
-        add_scope(*list_);
-
-        inspect_ = volume_->add_subcommand("inspect", "show everything about volumes");
-        set_up(*inspect_, "rnx volume inspect NAME…");
-        inspect_->add_option("NAME", names_, "names or ids of volumes")->type_name("")->required();
-        add_scope(*inspect_);
-
-        remove_ = volume_->add_subcommand("remove", "remove volumes and what is in them");
-        remove_->alias("rm");
-        set_up(*remove_, "rnx volume remove NAME…");
-        remove_->add_option("NAME", names_, "names or ids of volumes")->type_name("")->required();
-        add_scope(*remove_);
-
-        run_ = app_.add_subcommand("run", "run a command as a job; it has your stdin, stdout and stderr");
-        set_up(*run_, "rnx run [--volume NAME[:/PATH][:ro]]… [--] COMMAND ARGS…");
-        run_->footer("The first word that is no option is the COMMAND; what follows is never an option of rnx.\n"
-                     "Exit status: the command's own; 128 + n if signal n ended it; 125 if rnx or the daemon failed;\n"
-                     "126 if the command could not be executed; 127 if it was not found.");
-        run_->add_option("-v,--volume", volumes_, "a volume to have at /volumes/NAME, and at /PATH; ro: read-only")
-            ->type_name("VOLUME")
-            ->allow_extra_args(false);
-
-        version_ = app_.add_subcommand("version", "show the versions of rnx and of the daemon");
-        set_up(*version_, "rnx version [--format=table|json|yaml]");
+        set_up(*version_, options_, "rnx version [--format=table|json|yaml]", "Example:\n  rnx version --format=json");
     }
 
     CommandLine parse(std::span<const std::string> arguments, std::string_view socket_from_environment) {
@@ -116,8 +43,10 @@ class Grammar {
             return {.command = ShowText{app_.help()}};
         }
         CommandLine line;
-        line.format = parse_format(format_);
-        line.socket = !socket_.empty() ? socket_ : !socket_from_environment.empty() ? std::string(socket_from_environment) : kDefaultSocket;
+        line.format = parse_format(options_.format);
+        line.socket = !options_.socket.empty()           ? options_.socket
+                      : !socket_from_environment.empty() ? std::string(socket_from_environment)
+                                                         : kDefaultSocket;
         auto command = arguments.subspan(own);
         if (!command.empty() && command.front() == "--") {
             command = command.subspan(1);
@@ -132,23 +61,10 @@ class Grammar {
         for (auto chosen = deepest->get_subcommands(); !chosen.empty(); chosen = deepest->get_subcommands()) {
             deepest = chosen.back();
         }
-        return static_cast<const UsageFormatter&>(*deepest->get_formatter()).usage();
+        return usage_of(*deepest);
     }
 
   private:
-    void set_up(CLI::App& command, std::string usage) {
-        command.formatter(std::make_shared<UsageFormatter>(std::move(usage)));
-        command.set_help_flag("-h,--help", "show this help and exit");
-        command.add_option("--socket", socket_, "socket of the daemon (default: $JOBLET_SOCKET or " + std::string(kDefaultSocket) + ")")
-            ->type_name("PATH");
-        command.add_option("--format", format_, "table (default), json or yaml")->type_name("FORMAT");
-    }
-
-    void add_scope(CLI::App& command) {
-        auto* all = command.add_flag("--all", all_, "volumes of all users (root and admins only)");
-        command.add_option("--user", user_, "volumes of the user with this uid (root and admins only)")->type_name("UID")->excludes(all);
-    }
-
     // True if the option takes its value from the next word.
     static bool takes_next_word(const CLI::App& command, std::string_view word) {
         if (word.starts_with("--")) {
@@ -173,10 +89,10 @@ class Grammar {
     // Where rnx's own words end: everywhere but in `run` they do not.
     [[nodiscard]] std::size_t options_end(std::span<const std::string> words) const {
         const auto command = first_plain_word(app_, words, 0);
-        if (command == words.size() || words[command] != run_->get_name()) {
+        if (command == words.size() || words[command] != run_.app()->get_name()) {
             return words.size();
         }
-        return first_plain_word(*run_, words, command + 1);
+        return first_plain_word(*run_.app(), words, command + 1);
     }
 
     static Format parse_format(std::string_view text) {
@@ -192,115 +108,28 @@ class Grammar {
         throw Refused{invalid("the format " + in_quotes(text) + " is unknown", "formats are table, json and yaml")};
     }
 
-    decltype(CommandLine::command) take_command(std::span<const std::string> command) {
+    [[nodiscard]] Command take_command(std::span<const std::string> command) const {
         if (version_flag_) {
             return ShowText{"rnx " JOBLET_VERSION "\n"};
         }
-        if (app_.got_subcommand(run_)) {
-            return take_run(command);
+        if (app_.got_subcommand(run_.app())) {
+            return run_.take(command);
         }
         if (app_.got_subcommand(version_)) {
             return Version{};
         }
-        if (!app_.got_subcommand(volume_)) {
-            throw Refused{invalid("a command is missing", "commands are volume, run and version; see rnx --help")};
+        if (app_.got_subcommand(volume_.app())) {
+            return volume_.take();
         }
-        if (volume_->got_subcommand(create_)) {
-            return take_create();
-        }
-        if (volume_->got_subcommand(list_)) {
-            return VolumeList{take_scope()};
-        }
-        std::ranges::for_each(names_, check_name);
-        if (volume_->got_subcommand(inspect_)) {
-            return VolumeInspect{names_, take_scope()};
-        }
-        return VolumeRemove{names_, take_scope()};
+        throw Refused{invalid("a command is missing", "commands are volume, run and version; see rnx --help")};
     }
-
-    VolumeCreate take_create() {
-        check_name(name_);
-        const auto size = parse_size(size_);
-        if (!size) {
-            throw Refused{invalid("the size " + in_quotes(size_) + " is not valid: " + std::string(describe(size.error())),
-                                  "a size is " + std::string(kSizeForms))};
-        }
-        VolumeCreate create{name_, *size, VolumeKind::Filesystem};
-        if (type_ == "memory") {
-            create.kind = VolumeKind::Memory;
-        } else if (type_ != "filesystem") {
-            throw Refused{invalid("the volume type " + in_quotes(type_) + " is unknown", "types are filesystem and memory")};
-        }
-        return create;
-    }
-
-    Run take_run(std::span<const std::string> command) {
-        Run run;
-        for (const auto& text : volumes_) {
-            auto volume = parse_run_volume(text);
-            if (!volume) {
-                throw Refused{volume.error()};
-            }
-            check_against(run.volumes, *volume);
-            run.volumes.push_back(std::move(*volume));
-        }
-        if (run.volumes.size() > protocol::kJobVolumesMax) {
-            throw Refused{invalid(std::to_string(run.volumes.size()) + " volumes are too many for one job",
-                                  "a job can have " + std::to_string(protocol::kJobVolumesMax))};
-        }
-        if (command.empty()) {
-            throw Refused{invalid("the COMMAND to run is missing", "usage: " + usage())};
-        }
-        run.command.assign(command.begin(), command.end());
-        return run;
-    }
-
-    static void check_against(const std::vector<RunVolume>& others, const RunVolume& volume) {
-        for (const auto& other : others) {
-            if (other.name == volume.name) {
-                throw Refused{invalid("the volume " + in_quotes(volume.name) + " is given twice", "give each volume once")};
-            }
-            if (!other.target.empty() && !volume.target.empty() && targets_overlap(other.target, volume.target)) {
-                throw Refused{invalid("the targets " + in_quotes(other.target) + " and " + in_quotes(volume.target) + " overlap",
-                                      "no target may be, or lie below, another one")};
-            }
-        }
-    }
-
-    Scope take_scope() const {
-        if (all_) {
-            return {Scope::Kind::Everybody, 0};
-        }
-        if (user_.empty()) {
-            return {};
-        }
-        Scope scope{Scope::Kind::User, 0};
-        const auto [end, problem] = std::from_chars(user_.data(), user_.data() + user_.size(), scope.uid);
-        if (problem != std::errc{} || end != user_.data() + user_.size()) {
-            throw Refused{invalid("the user " + in_quotes(user_) + " is not a uid", "a uid is a whole number, for example 1000")};
-        }
-        return scope;
-    }
-
-    CLI::App app_;
-    CLI::App* volume_ = nullptr;
-    CLI::App* create_ = nullptr;
-    CLI::App* list_ = nullptr;
-    CLI::App* inspect_ = nullptr;
-    CLI::App* remove_ = nullptr;
-    CLI::App* run_ = nullptr;
-    CLI::App* version_ = nullptr;
 
     bool version_flag_ = false;
-    bool all_ = false;
-    std::string socket_;
-    std::string format_ = "table";
-    std::string name_;
-    std::string size_;
-    std::string type_ = "filesystem";
-    std::string user_;
-    std::vector<std::string> names_;
-    std::vector<std::string> volumes_;
+    CommonOptions options_;
+    CLI::App app_;
+    VolumeGrammar volume_;
+    RunGrammar run_;
+    CLI::App* version_;
 };
 
 // For errors of a command line that could not be parsed to its end. Only words before the job's command count, but looking
@@ -334,44 +163,6 @@ std::string as_sentence(std::string text) {
 }
 
 } // namespace
-
-std::expected<RunVolume, Error> parse_run_volume(std::string_view text) {
-    const auto refuse = [text](std::string why, std::string hint) {
-        return std::unexpected(invalid("the volume " + in_quotes(text) + " is not valid: " + std::move(why), std::move(hint)));
-    };
-    RunVolume volume;
-    const auto name_end = text.find(':');
-    volume.name = text.substr(0, name_end);
-    if (!is_valid_name(volume.name)) {
-        return refuse(in_quotes(volume.name) + " is no volume name",
-                      "write " + std::string(kRunVolumeForms) + "; a name has " + std::string(kNameForms));
-    }
-    auto rest = name_end == std::string_view::npos ? std::string_view{} : text.substr(name_end);
-    if (rest == ":ro" || rest.ends_with(":ro")) {
-        volume.read_only = true;
-        rest.remove_suffix(3);
-    }
-    if (rest.empty()) {
-        return volume;
-    }
-    rest.remove_prefix(1);
-    if (!rest.starts_with('/')) {
-        return refuse(in_quotes(rest) + " is neither a path nor ro", "write " + std::string(kRunVolumeForms));
-    }
-    // A target could have a colon in it, but then a mistyped option would become part of a path.
-    if (const auto colon = rest.find(':'); colon != std::string_view::npos) {
-        return refuse(in_quotes(rest.substr(colon + 1)) + " is not ro", "write " + std::string(kRunVolumeForms));
-    }
-    if (!is_valid_target(rest)) {
-        return refuse(in_quotes(rest) + " is no valid target", "a target is " + std::string(kTargetForms));
-    }
-    if (const auto reserved = reserved_by(rest)) {
-        return refuse(in_quotes(rest) + " lies in " + std::string(*reserved) + ", which every job has already",
-                      "choose another target, for example /data; the volume is at /volumes/" + volume.name + " in any case");
-    }
-    volume.target = rest;
-    return volume;
-}
 
 std::expected<CommandLine, UsageError> parse_command_line(std::span<const std::string> arguments,
                                                           std::string_view socket_from_environment) {

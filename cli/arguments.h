@@ -3,9 +3,11 @@
 
 #include <cstdint>
 #include <expected>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -29,23 +31,74 @@ struct Scope {
     std::uint32_t uid = 0; // User
 };
 
-enum class VolumeKind : std::uint8_t { Filesystem, Memory };
+// Any is for filters; a volume is always made as one of the others.
+enum class VolumeKind : std::uint8_t { Any, Filesystem, Memory };
+enum class VolumeBackend : std::uint8_t { Auto, Image, Tmpfs, ProjectQuota, Btrfs };
+enum class VolumeState : std::uint8_t { Any, Available, InUse, Trashed, Quarantined }; // Any: all but Trashed
+enum class VolumeOrder : std::uint8_t { Name, Created, Size, LastUsed };
 
+using Label = std::pair<std::string, std::string>; // the key fits the grammar of keys
+
+struct LabelFilter {
+    std::string key;
+    std::optional<std::string> value; // nullopt: any
+};
+
+// Wherever a name or `names` of volumes or jobs stand below, each fits the grammar of names, which ids fit too, and there is at
+// least one.
 struct VolumeCreate {
-    std::string name; // fits the grammar of names
+    std::string name;
     std::uint64_t size_bytes = 0;
     VolumeKind kind = VolumeKind::Filesystem;
+    VolumeBackend backend = VolumeBackend::Auto; // one that can hold that kind
+    std::uint64_t inodes = 0;                    // 0: the backend's default
+    std::vector<Label> labels;                   // no key twice
 };
 struct VolumeList {
+    std::vector<LabelFilter> labels; // all must hold
+    VolumeKind kind = VolumeKind::Any;
+    VolumeState state = VolumeState::Any;
     Scope scope;
+    VolumeOrder order = VolumeOrder::Name;
+    bool descending = false;
+    bool quiet = false;
 };
 struct VolumeInspect {
-    std::vector<std::string> names; // at least one, each fits the grammar of names
+    std::vector<std::string> names;
     Scope scope;
 };
+struct VolumeLabel {
+    std::string name;
+    std::vector<Label> set;          // no key twice, nor in both; one of the two is not empty
+    std::vector<std::string> remove; // keys
+};
+struct VolumeRename {
+    std::string name;
+    std::string new_name;
+};
 struct VolumeRemove {
-    std::vector<std::string> names; // as above
+    std::vector<std::string> names;
     Scope scope;
+    bool force = false; // detach from running jobs
+    bool now = false;   // not into the trash
+};
+struct VolumeRestore {
+    std::string name;
+    std::string new_name; // empty: the one it had
+};
+struct VolumeProtect {
+    std::vector<std::string> names;
+    Scope scope;
+    bool is_protected = true; // what it shall be afterwards
+};
+struct VolumeAttach {
+    std::string name;
+    std::string job;
+    bool read_only = false;
+};
+struct VolumeDetach {
+    std::string name;
+    std::string job;
 };
 struct RunVolume {
     std::string name;
@@ -62,10 +115,13 @@ struct ShowText {
     std::string text;
 };
 
+using Command = std::variant<VolumeCreate, VolumeList, VolumeInspect, VolumeLabel, VolumeRename, VolumeRemove, VolumeRestore, VolumeProtect,
+                             VolumeAttach, VolumeDetach, Run, Version, ShowText>;
+
 struct CommandLine {
     Format format = Format::Table;
     std::string socket; // path of the API's socket
-    std::variant<VolumeCreate, VolumeList, VolumeInspect, VolumeRemove, Run, Version, ShowText> command;
+    Command command;
 };
 
 struct UsageError {

@@ -46,8 +46,26 @@ int carry_out(const CommandLine& line) {
         int operator()(const VolumeInspect& inspect) const {
             return inspect_volumes(inspect, line);
         }
+        int operator()(const VolumeLabel& label) const {
+            return label_volume(label, line);
+        }
+        int operator()(const VolumeRename& rename) const {
+            return rename_volume(rename, line);
+        }
         int operator()(const VolumeRemove& remove) const {
             return remove_volumes(remove, line);
+        }
+        int operator()(const VolumeRestore& restore) const {
+            return restore_volume(restore, line);
+        }
+        int operator()(const VolumeProtect& protect) const {
+            return protect_volumes(protect, line);
+        }
+        int operator()(const VolumeAttach& attach) const {
+            return attach_volume(attach, line);
+        }
+        int operator()(const VolumeDetach& detach) const {
+            return detach_volume(detach, line);
         }
         int operator()(const Run& run) const {
             return run_job(run, line);

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <yaml-cpp/yaml.h>
 
+#include "cli/table.h"
 #include "shared/size.h"
 
 namespace joblet::cli {
@@ -38,6 +39,9 @@ Json to_json(const VolumeView& volume) {
         {"owner", volume.owner},
         {"backend", volume.backend},
         {"enforcement", volume.enforcement},
+        {"inodes", volume.inodes},
+        {"protected", volume.is_protected},
+        {"trashed_until", time_or_null(volume.trashed_until_ns)},
     };
 }
 
@@ -77,6 +81,8 @@ void emit_yaml(YAML::Emitter& out, const Json& value, Keys keys) {
         out << YAML::DoubleQuoted << value.get_ref<const std::string&>();
     } else if (value.is_null()) {
         out << YAML::Null;
+    } else if (value.is_boolean()) {
+        out << value.get<bool>();
     } else {
         out << value.get<std::uint64_t>();
     }
@@ -95,100 +101,69 @@ std::string structured_text(const Json& value, Format format) {
     return format == Format::Yaml ? yaml_text(value) : json_text(value, kIndent);
 }
 
-// Characters as a terminal counts them, for text in which each has one column.
-std::size_t columns_of(std::string_view text) {
-    return static_cast<std::size_t>(std::ranges::count_if(text, [](char c) { return (static_cast<unsigned char>(c) & 0xC0U) != 0x80U; }));
-}
-
-void pad(std::string& line, std::string_view cell, std::size_t width) {
-    line += cell;
-    line.append(width - std::min(width, columns_of(cell)), ' ');
-}
-
 std::string time_or_never(std::int64_t ns) {
     return ns == 0 ? "never" : rfc3339(ns);
 }
 
+std::string time_or_none(std::int64_t ns) {
+    return ns == 0 ? "-" : rfc3339(ns);
+}
+
+std::string labels_text(const VolumeView& volume) {
+    std::string text;
+    for (const auto& [key, value] : volume.labels) {
+        text += (text.empty() ? "" : ",") + key;
+        text += '=';
+        text += value;
+    }
+    return text.empty() ? "-" : printable(text);
+}
+
 struct Column {
     std::string_view title;
-    int importance; // the least important goes first when the terminal is narrow
+    bool (*shown)(TableLook);
     std::string (*cell)(const VolumeView&);
 };
 
+constexpr bool always(TableLook /*look*/) {
+    return true;
+}
+
+// What is cut first on a narrow terminal comes last.
 constexpr std::array kColumns = {
-    Column{"NAME", 9, [](const VolumeView& volume) { return printable(volume.name); }},
-    Column{"OWNER", 8, [](const VolumeView& volume) { return std::to_string(volume.owner); }},
-    Column{"TYPE", 5, [](const VolumeView& volume) { return printable(volume.type); }},
-    Column{"SIZE", 6, [](const VolumeView& volume) { return format_size(volume.size_bytes); }},
-    Column{"STATUS", 7, [](const VolumeView& volume) { return printable(volume.status); }},
-    Column{"CREATED", 3, [](const VolumeView& volume) { return time_or_never(volume.created_ns); }},
-    Column{"LAST USED", 2, [](const VolumeView& volume) { return time_or_never(volume.last_used_ns); }},
-    Column{"JOB", 4,
+    Column{"NAME", always, [](const VolumeView& volume) { return printable(volume.name); }},
+    Column{"OWNER", [](TableLook look) { return look.owners; }, [](const VolumeView& volume) { return std::to_string(volume.owner); }},
+    Column{"TYPE", always, [](const VolumeView& volume) { return printable(volume.type); }},
+    Column{"SIZE", always, [](const VolumeView& volume) { return format_size(volume.size_bytes); }},
+    Column{"STATUS", always, [](const VolumeView& volume) { return printable(volume.status); }},
+    Column{"JOB", [](TableLook look) { return !look.trash; },
            [](const VolumeView& volume) { return volume.current_job.empty() ? "-" : printable(volume.current_job.substr(0, 12)); }},
-    Column{"BACKEND", 1, [](const VolumeView& volume) { return printable(volume.backend); }},
-};
-constexpr std::size_t kGap = 2;
-
-struct FilledColumn {
-    int importance;
-    std::size_t width;
-    std::vector<std::string> cells; // the title first
+    Column{"TRASHED UNTIL", [](TableLook look) { return look.trash; },
+           [](const VolumeView& volume) { return time_or_none(volume.trashed_until_ns); }},
+    Column{"CREATED", always, [](const VolumeView& volume) { return time_or_never(volume.created_ns); }},
+    Column{"LABELS", always, labels_text},
 };
 
-std::vector<FilledColumn> fill_columns(std::span<const VolumeView> volumes, Owners owners) {
-    std::vector<FilledColumn> filled;
+std::string render_table(std::span<const VolumeView> volumes, TableLook look, std::optional<unsigned> width) {
+    std::vector<TableColumn> columns;
     for (const auto& column : kColumns) {
-        if (column.title == "OWNER" && owners == Owners::Hide) {
+        if (!column.shown(look)) {
             continue;
         }
-        FilledColumn cells{column.importance, 0, {std::string(column.title)}};
+        TableColumn cells = {std::string(column.title)};
         for (const auto& volume : volumes) {
-            cells.cells.push_back(column.cell(volume));
+            cells.push_back(column.cell(volume));
         }
-        for (const auto& cell : cells.cells) {
-            cells.width = std::max(cells.width, columns_of(cell));
-        }
-        filled.push_back(std::move(cells));
+        columns.push_back(std::move(cells));
     }
-    return filled;
-}
-
-void drop_until_fits(std::vector<FilledColumn>& columns, unsigned width) {
-    const auto total = [&columns] {
-        std::size_t sum = (columns.size() - 1) * kGap;
-        for (const auto& column : columns) {
-            sum += column.width;
-        }
-        return sum;
-    };
-    while (columns.size() > 1 && total() > width) {
-        columns.erase(std::ranges::min_element(columns, {}, &FilledColumn::importance));
-    }
-}
-
-std::string render_table(std::span<const VolumeView> volumes, Owners owners, std::optional<unsigned> width) {
-    auto columns = fill_columns(volumes, owners);
-    if (width) {
-        drop_until_fits(columns, *width);
-    }
-    std::string text;
-    for (std::size_t row = 0; row <= volumes.size(); ++row) {
-        std::string line;
-        for (const auto& column : columns) {
-            pad(line, column.cells[row], column.width + kGap);
-        }
-        line.erase(line.find_last_not_of(' ') + 1);
-        text += line + "\n";
-    }
-    return text;
+    return render_columns(columns, width);
 }
 
 std::string render_properties(const VolumeView& volume) {
     std::string text;
     const auto line = [&text](std::string_view key, std::string_view value) {
-        constexpr std::size_t kKeyWidth = 14;
-        pad(text, key, kKeyWidth);
-        text += printable(value) + "\n";
+        constexpr std::size_t kKeyWidth = 15;
+        text += padded(key, kKeyWidth) + printable(value) + "\n";
     };
     line("Name", volume.name);
     line("Id", volume.id);
@@ -201,6 +176,9 @@ std::string render_properties(const VolumeView& volume) {
     line("Job", volume.current_job.empty() ? "-" : volume.current_job);
     line("Backend", volume.backend);
     line("Enforcement", volume.enforcement);
+    line("Inodes", volume.inodes == 0 ? "as the backend does" : std::to_string(volume.inodes));
+    line("Protected", volume.is_protected ? "yes" : "no");
+    line("Trashed until", time_or_none(volume.trashed_until_ns));
     for (const auto& [key, value] : volume.labels) {
         auto label = key;
         label += '=';
@@ -212,8 +190,8 @@ std::string render_properties(const VolumeView& volume) {
 
 } // namespace
 
-std::string render_list(std::span<const VolumeView> volumes, Format format, Owners owners, std::optional<unsigned> width) {
-    return format == Format::Table ? render_table(volumes, owners, width) : structured_text(to_json(volumes), format);
+std::string render_list(std::span<const VolumeView> volumes, Format format, TableLook look, std::optional<unsigned> width) {
+    return format == Format::Table ? render_table(volumes, look, width) : structured_text(to_json(volumes), format);
 }
 
 std::string render_volume(const VolumeView& volume, Format format) {

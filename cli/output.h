@@ -24,23 +24,30 @@ struct VolumeView {
     std::int64_t last_used_ns = 0; // 0: never
     std::string current_job;       // empty: none
     std::vector<std::pair<std::string, std::string>> labels;
-    std::uint32_t owner = 0; // uid
-    std::string backend;     // "image", "tmpfs", …
-    std::string enforcement; // "kernel"
+    std::uint32_t owner = 0;  // uid
+    std::string backend;      // "image", "tmpfs", …
+    std::string enforcement;  // "kernel"
+    std::uint64_t inodes = 0; // as asked; 0: the backend's default
+    bool is_protected = false;
+    std::int64_t trashed_until_ns = 0; // 0: not in the trash
 };
 
-enum class Owners : std::uint8_t { Hide, Show };
+// What a table shows besides the usual columns.
+struct TableLook {
+    bool owners = false;
+    bool trash = false; // until when a volume can be restored, in the place of its job
+};
 
-// Every text ends with a newline. `width`: columns of the terminal; a table leaves out its less important columns until it
-// fits, and never cuts a value. nullopt: no terminal, nothing is left out.
-std::string render_list(std::span<const VolumeView> volumes, Format format, Owners owners, std::optional<unsigned> width);
+// Every text ends with a newline. `width`: columns of the terminal, which no line of a table goes beyond (see render_columns);
+// nullopt: no terminal, nothing is cut.
+std::string render_list(std::span<const VolumeView> volumes, Format format, TableLook look, std::optional<unsigned> width);
 
 // One volume: an object. Table: one "KEY  value" per line.
 std::string render_volume(const VolumeView& volume, Format format);
 // Several volumes in full: a list of such objects. Table: one after the other.
 std::string render_volumes(std::span<const VolumeView> volumes, Format format);
 
-// Names of what was removed: one per line, or a list.
+// Names or ids: one per line, or a list.
 std::string render_names(std::span<const std::string> names, Format format);
 
 struct VersionView {

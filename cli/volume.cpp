@@ -3,125 +3,91 @@
 #include <string>
 #include <vector>
 
-#include "cli/client.h"
-#include "cli/output.h"
-#include "cli/terminal.h"
+#include "cli/volume_parts.h"
 
 namespace joblet::cli {
 namespace {
 
-std::string name_of(rpc::VolumeType type) {
-    switch (type) {
-    case rpc::VolumeType::FILESYSTEM:
-        return "filesystem";
-    case rpc::VolumeType::MEMORY:
-        return "memory";
-    case rpc::VolumeType::ANY:
+rpc::VolumeType wire_of(VolumeKind kind) {
+    switch (kind) {
+    case VolumeKind::Filesystem:
+        return rpc::VolumeType::FILESYSTEM;
+    case VolumeKind::Memory:
+        return rpc::VolumeType::MEMORY;
+    case VolumeKind::Any:
         break;
     }
-    return "unknown"; // of a daemon newer than this rnx
+    return rpc::VolumeType::ANY;
 }
 
-std::string name_of(rpc::Backend backend) {
+rpc::Backend wire_of(VolumeBackend backend) {
     switch (backend) {
-    case rpc::Backend::IMAGE:
-        return "image";
-    case rpc::Backend::TMPFS:
-        return "tmpfs";
-    case rpc::Backend::PROJECT_QUOTA:
-        return "project-quota";
-    case rpc::Backend::BTRFS:
-        return "btrfs";
-    case rpc::Backend::AUTO:
+    case VolumeBackend::Image:
+        return rpc::Backend::IMAGE;
+    case VolumeBackend::Tmpfs:
+        return rpc::Backend::TMPFS;
+    case VolumeBackend::ProjectQuota:
+        return rpc::Backend::PROJECT_QUOTA;
+    case VolumeBackend::Btrfs:
+        return rpc::Backend::BTRFS;
+    case VolumeBackend::Auto:
         break;
     }
-    return "unknown";
+    return rpc::Backend::AUTO;
 }
 
-std::string name_of(rpc::VolumeStatus status) {
-    switch (status) {
-    case rpc::VolumeStatus::AVAILABLE:
-        return "available";
-    case rpc::VolumeStatus::IN_USE:
-        return "in_use";
-    case rpc::VolumeStatus::TRASHED:
-        return "trashed";
-    case rpc::VolumeStatus::QUARANTINED:
-        return "quarantined";
-    case rpc::VolumeStatus::ANY:
+rpc::VolumeStatus wire_of(VolumeState state) {
+    switch (state) {
+    case VolumeState::Available:
+        return rpc::VolumeStatus::AVAILABLE;
+    case VolumeState::InUse:
+        return rpc::VolumeStatus::IN_USE;
+    case VolumeState::Trashed:
+        return rpc::VolumeStatus::TRASHED;
+    case VolumeState::Quarantined:
+        return rpc::VolumeStatus::QUARANTINED;
+    case VolumeState::Any:
         break;
     }
-    return "unknown";
+    return rpc::VolumeStatus::ANY;
 }
 
-VolumeView view_of(rpc::Volume::Reader volume) {
-    VolumeView view;
-    view.id = text_of(volume.getId());
-    view.name = text_of(volume.getName());
-    view.type = name_of(volume.getType());
-    view.size_bytes = volume.getSizeBytes();
-    view.status = name_of(volume.getStatus());
-    view.created_ns = volume.getCreatedNs();
-    view.last_used_ns = volume.getLastUsedNs();
-    view.current_job = text_of(volume.getCurrentJob());
-    for (const auto label : volume.getLabels()) {
-        view.labels.emplace_back(text_of(label.getKey()), text_of(label.getValue()));
-    }
-    view.owner = volume.getOwner();
-    view.backend = name_of(volume.getBackend());
-    view.enforcement = text_of(volume.getEnforcement());
-    return view;
-}
-
-void fill(rpc::Scope::Builder builder, const Scope& scope) {
-    switch (scope.kind) {
-    case Scope::Kind::Own:
-        builder.setOwn();
-        break;
-    case Scope::Kind::User:
-        builder.setUser(scope.uid);
-        break;
-    case Scope::Kind::Everybody:
-        builder.setEverybody();
+rpc::VolumeService::Sort wire_of(VolumeOrder order) {
+    switch (order) {
+    case VolumeOrder::Created:
+        return rpc::VolumeService::Sort::CREATED;
+    case VolumeOrder::Size:
+        return rpc::VolumeService::Sort::SIZE;
+    case VolumeOrder::LastUsed:
+        return rpc::VolumeService::Sort::LAST_USED;
+    case VolumeOrder::Name:
         break;
     }
+    return rpc::VolumeService::Sort::NAME;
 }
 
-// Calls `act` for each name. What is refused for one volume does not keep the others waiting for a second try.
-template <class Act> int for_each_name(const std::vector<std::string>& names, Format format, Act&& act) {
-    int status = 0;
-    for (const auto& name : names) {
-        try {
-            act(name);
-        } catch (const CommandFailure& failure) {
-            write_stderr(render_error(failure.error(), format));
-            status = kExitRefused;
+void fill(rpc::VolumeService::Filter::Builder builder, const VolumeList& list) {
+    builder.setType(wire_of(list.kind));
+    builder.setStatus(wire_of(list.state));
+    auto labels = builder.initLabels(static_cast<unsigned>(list.labels.size()));
+    for (unsigned i = 0; i < labels.size(); ++i) {
+        labels[i].setKey(list.labels[i].key);
+        if (const auto& value = list.labels[i].value) {
+            labels[i].setValue(*value);
         }
     }
-    return status;
 }
 
-} // namespace
-
-int create_volume(const VolumeCreate& create, const CommandLine& line) {
-    Client client(line.socket);
-    auto request = client.volumes().createVolumeRequest();
-    request.setName(create.name);
-    request.setSizeBytes(create.size_bytes);
-    request.setType(create.kind == VolumeKind::Memory ? rpc::VolumeType::MEMORY : rpc::VolumeType::FILESYSTEM);
-    const auto answer = client.wait(request.send());
-    const auto view = view_of(value_of(answer.getResult()).getVolume());
-    write_stdout(line.format == Format::Table ? printable(view.name) + "\n" : render_volume(view, line.format));
-    return 0;
-}
-
-int list_volumes(const VolumeList& list, const CommandLine& line) {
-    Client client(line.socket);
+std::vector<VolumeView> fetch(const VolumeList& list, const std::string& socket) {
+    Client client(socket);
     auto service = client.volumes();
     constexpr std::uint32_t kPageSize = 1000; // the most that is given at once
     std::vector<VolumeView> volumes;
     for (std::string next;;) {
         auto request = service.listVolumesRequest();
+        fill(request.getFilter(), list);
+        request.setSort(wire_of(list.order));
+        request.setDescending(list.descending);
         request.getPage().setSize(kPageSize);
         request.getPage().setAfter(next);
         fill(request.getScope(), list.scope);
@@ -132,11 +98,42 @@ int list_volumes(const VolumeList& list, const CommandLine& line) {
         }
         next = text_of(listing.getNext());
         if (next.empty()) {
-            break;
+            return volumes;
         }
     }
-    const auto owners = list.scope.kind == Scope::Kind::Own ? Owners::Hide : Owners::Show;
-    write_stdout(render_list(volumes, line.format, owners, terminal_width()));
+}
+
+} // namespace
+
+int create_volume(const VolumeCreate& create, const CommandLine& line) {
+    Client client(line.socket);
+    auto request = client.volumes().createVolumeRequest();
+    request.setName(create.name);
+    request.setSizeBytes(create.size_bytes);
+    request.setType(wire_of(create.kind));
+    request.setBackend(wire_of(create.backend));
+    request.setInodes(create.inodes);
+    fill(request.initLabels(static_cast<unsigned>(create.labels.size())), create.labels);
+    const auto answer = client.wait(request.send());
+    show_changed(view_of(value_of(answer.getResult()).getVolume()), line.format);
+    return 0;
+}
+
+int list_volumes(const VolumeList& list, const CommandLine& line) {
+    const auto volumes = fetch(list, line.socket);
+    const TableLook look{.owners = list.scope.kind != Scope::Kind::Own, .trash = list.state == VolumeState::Trashed};
+    if (!list.quiet) {
+        write_stdout(render_list(volumes, line.format, look, terminal_width()));
+        return 0;
+    }
+    // A name can be there twice: of two owners, or in the trash once for each time that it was removed.
+    const bool ambiguous = list.scope.kind == Scope::Kind::Everybody || list.state == VolumeState::Trashed;
+    std::vector<std::string> words;
+    words.reserve(volumes.size());
+    for (const auto& volume : volumes) {
+        words.push_back(ambiguous ? volume.id : volume.name);
+    }
+    write_stdout(render_names(words, line.format));
     return 0;
 }
 
@@ -146,8 +143,7 @@ int inspect_volumes(const VolumeInspect& inspect, const CommandLine& line) {
     std::vector<VolumeView> volumes;
     const int status = for_each_name(inspect.names, line.format, [&](const std::string& name) {
         auto request = service.getVolumeRequest();
-        request.getSelector().setVolume(name);
-        fill(request.getSelector().getScope(), inspect.scope);
+        fill(request.getSelector(), name, inspect.scope);
         const auto answer = client.wait(request.send());
         volumes.push_back(view_of(value_of(answer.getResult())));
     });
@@ -157,22 +153,6 @@ int inspect_volumes(const VolumeInspect& inspect, const CommandLine& line) {
     } else if (!volumes.empty()) {
         write_stdout(render_volume(volumes.front(), line.format));
     }
-    return status;
-}
-
-int remove_volumes(const VolumeRemove& remove, const CommandLine& line) {
-    Client client(line.socket);
-    auto service = client.volumes();
-    std::vector<std::string> removed;
-    const int status = for_each_name(remove.names, line.format, [&](const std::string& name) {
-        auto request = service.deleteVolumeRequest();
-        request.getSelector().setVolume(name);
-        fill(request.getSelector().getScope(), remove.scope);
-        const auto answer = client.wait(request.send());
-        value_of(answer.getResult());
-        removed.push_back(name);
-    });
-    write_stdout(render_names(removed, line.format));
     return status;
 }
 

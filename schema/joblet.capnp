@@ -259,20 +259,27 @@ interface VolumeService {
   # Removes a volume. After the answer its name is free. Contents are deleted later, without anybody waiting.
   #   force  detach it from running jobs first (they keep what they have open)
   #   now    do not keep it in the trash
-  # Errors: notFound, inUse (with each job), permissionDenied (protected), quarantined.
+  # A volume in the trash is found by its id or the beginning of it, with `now` also by a name that no other volume of the owner
+  # has; without `now` it is a conflict that it is there already.
+  # Errors: notFound, conflict, inUse (with each job), permissionDenied (protected), quarantined.
+
+  # In what follows, even admins act only on volumes of their own, protectVolume excepted: another scope is permissionDenied.
+  # A volume in the trash is a conflict, but for restoreVolume.
 
   renameVolume @4 (selector :VolumeSelector, name :Text) -> (result :Result(Volume));
   # Errors: notFound, conflict, inUse.
 
   labelVolume @5 (selector :VolumeSelector, set :List(Label), remove :List(Text)) -> (result :Result(Volume));
-  # Adds or replaces `set`, drops the keys in `remove` (one that is not there is no error).
-  # Errors: notFound, invalidArgument (too long).
+  # Adds or replaces `set`, drops the keys in `remove` (one that is not there is no error). A key has its place in one of
+  # them, once. Calls for one volume take effect one after the other.
+  # Errors: notFound, conflict, invalidArgument (also if all labels together are too long).
 
   protectVolume @6 (selector :VolumeSelector, protected :Bool) -> (result :Result(Volume));
-  # A protected volume cannot be deleted, by anybody. Errors: notFound.
+  # A protected volume cannot be deleted, by anybody. Errors: notFound, conflict.
 
   restoreVolume @7 (selector :VolumeSelector, name :Text) -> (result :Result(Volume));
-  # Brings a trashed volume back under its own name or, if not empty, `name`. Errors: notFound, conflict.
+  # Brings a trashed volume back under its own name or, if not empty, `name`. The selector looks among the trashed volumes only;
+  # several of them may have one name. Errors: notFound, conflict (the name is taken), invalidArgument (several, with each id).
 
   resizeVolume @8 (selector :VolumeSelector, sizeBytes :UInt64, inodes :UInt64, softSizeBytes :UInt64, softInodes :UInt64)
                -> (result :Result(Volume));
@@ -286,12 +293,13 @@ interface VolumeService {
     volumes @0 :List(VolumeUsage);
   }
 
-  attachVolume @10 (selector :VolumeSelector, job :Text, target :Text, readOnly :Bool) -> (result :Result(Empty));
-  # Adds a volume to a running job of the caller's, at /volumes/<name> and at `target` unless empty.
-  # Errors: notFound (either), inUse, conflict (the target is taken), quarantined.
+  attachVolume @10 (selector :VolumeSelector, job :Text, readOnly :Bool) -> (result :Result(Empty));
+  # Adds a volume to a running job of the caller's, at /volumes/<name>.
+  # Errors: notFound (either), inUse, conflict (it has it, or another one of that name), limitExceeded, quarantined.
 
   detachVolume @11 (selector :VolumeSelector, job :Text) -> (result :Result(Empty));
-  # Takes its paths away at once; what the job has open stays readable and writable until closed. Errors: notFound.
+  # Takes its paths away at once; what the job has open stays readable and writable until closed.
+  # Errors: notFound (either, or the volume is not attached to the job).
 
   shareVolume @12 (selector :VolumeSelector, user :UInt32, access :ShareAccess) -> (result :Result(Volume));
   # Grants another user the right to attach it in jobs (`none` takes it back for jobs to come). Errors: notFound.

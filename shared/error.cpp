@@ -54,6 +54,13 @@ std::string_view step_phrase(Step step) {
         "drop the capabilities",
         "install the system call filter",
         "execute the command",
+        "make the btrfs subvolume",
+        "limit the btrfs subvolume",
+        "bring the volume back from the trash",
+        "write the labels of the volume",
+        "attach the volume to the running job",
+        "detach the volume from the running job",
+        "delete the contents of the volume",
     };
     const auto index = static_cast<std::uint32_t>(step);
     return index < kStepCount ? kPhrases[index] : kPhrases[0];

@@ -77,8 +77,15 @@ enum class Step : std::uint32_t {
     DropCapabilities,
     InstallFilter,
     Exec,
+    MakeSubvolume,
+    LimitSubvolume,
+    RestoreFromTrash,
+    WriteLabels,
+    AttachVolume,
+    DetachVolume,
+    DeleteContents,
 };
-inline constexpr std::uint32_t kStepCount = static_cast<std::uint32_t>(Step::Exec) + 1;
+inline constexpr std::uint32_t kStepCount = static_cast<std::uint32_t>(Step::DeleteContents) + 1;
 // What was being done, as a phrase that follows "could not": "attach the loop device".
 std::string_view step_phrase(Step step);
 

@@ -28,6 +28,7 @@ bool fits(Backend backend, VolumeType type) {
     case Backend::Auto:
         return true;
     case Backend::Image:
+    case Backend::Btrfs:
         return type == VolumeType::Filesystem;
     case Backend::Tmpfs:
         return type == VolumeType::Memory;
@@ -55,7 +56,7 @@ bool valid(const CreateVolume& r) {
            labels_fit(r.labels, r.labels_size);
 }
 bool valid(const DeleteVolume& r) {
-    return !r.id.is_none() && known(r.authority) && r.zero == 0;
+    return !r.id.is_none() && known(r.authority) && (r.flags & ~(kDeleteForce | kDeleteNow)) == 0;
 }
 bool valid(const StatVolume& r) {
     return !r.id.is_none();
@@ -95,6 +96,27 @@ bool valid(const ReleaseJob& r) {
 bool valid(const CloseConnection& /*the header says all*/) {
     return true;
 }
+bool valid(const RestoreVolume& r) {
+    return !r.id.is_none() && r.name.well_formed() && (r.name.empty() || is_valid_name(r.name.view()));
+}
+bool valid(const ProtectVolume& r) {
+    return !r.id.is_none() && known(r.authority) && r.is_protected <= 1;
+}
+bool valid(const LabelVolume& r) {
+    return !r.id.is_none() && r.zero == 0 && labels_fit(r.labels, r.labels_size);
+}
+bool valid(const RenameVolume& r) {
+    return !r.id.is_none() && is_name(r.name);
+}
+bool valid(const AttachVolume& r) {
+    return !r.id.is_none() && !r.job.is_none() && known(r.access) && r.zero == 0;
+}
+bool valid(const DetachVolume& r) {
+    return !r.id.is_none() && !r.job.is_none();
+}
+bool valid(const AdminRead& r) {
+    return r.everybody <= 1 && (r.uid == 0 || (r.id.is_none() && r.everybody == 0)) && (r.everybody == 0 || r.id.is_none());
+}
 
 template <class R> std::expected<Request, DecodeError> decode_as(std::span<const std::byte> bytes) {
     static_assert(std::is_trivially_copyable_v<R> && std::has_unique_object_representations_v<R>);
@@ -130,7 +152,9 @@ bool valid(const ExitRecord& exit, JobState state) {
 }
 bool valid(const VolumeEntry& v) {
     return !v.id.is_none() && is_name(v.name) && known(v.type) && v.backend != Backend::Auto && fits(v.backend, v.type) &&
-           known(v.status) && v.labels_size <= kLabelsMax && v.created_ns >= kTimeMin && v.last_used_ns >= kTimeMin && v.zero == 0;
+           known(v.status) && v.labels_size <= kLabelsMax && v.created_ns >= kTimeMin && v.last_used_ns >= kTimeMin &&
+           v.trashed_until_ns >= kTimeMin && (v.trashed_until_ns != 0) == (v.status == VolumeStatus::Trashed) &&
+           (v.flags & ~kVolumeProtected) == 0;
 }
 bool valid(const JobEntry& j) {
     return !j.id.is_none() && j.state >= JobState::Starting && j.state <= JobState::Ended && valid(j.exit, j.state) &&
@@ -140,10 +164,20 @@ bool valid(const Reply& r) {
     const auto row = std::ranges::find(kRequests, r.request, &RequestRow::type);
     return row != kRequests.end() && static_cast<std::uint32_t>(r.code) < kErrorCodeCount &&
            static_cast<std::uint32_t>(r.step) < kStepCount && r.sequence != 0 &&
-           r.which <= static_cast<std::uint32_t>(LimitKind::AttachedMemoryOfHost) && r.count <= kPageEntries && r.sys_errno >= 0;
+           r.which <= static_cast<std::uint32_t>(LimitKind::VolumesPerJob) && r.count <= kPageEntries && r.sys_errno >= 0;
 }
 bool valid(const VolumePage& p) {
-    return valid(p.reply) && std::ranges::all_of(std::span(p.volumes).first(p.reply.count), [](const auto& v) { return valid(v); });
+    if (!valid(p.reply)) {
+        return false;
+    }
+    std::size_t labels = 0;
+    for (const auto& volume : std::span(p.volumes).first(p.reply.count)) {
+        if (!valid(volume)) {
+            return false;
+        }
+        labels += volume.labels_size;
+    }
+    return labels_fit(p.labels, static_cast<std::uint32_t>(labels));
 }
 bool valid(const VolumeDetail& d) {
     return valid(d.reply) && (d.reply.code != ErrorCode::Ok || (valid(d.volume) && labels_fit(d.labels, d.volume.labels_size)));
@@ -214,6 +248,8 @@ std::string_view backend_name(Backend backend) {
         return "image";
     case Backend::Tmpfs:
         return "tmpfs";
+    case Backend::Btrfs:
+        return "btrfs";
     case Backend::Auto:
         break;
     }

@@ -43,17 +43,24 @@ enum class RequestType : std::uint32_t {
     ListJobs = 7,
     ReleaseJob = 8,
     CloseConnection = 9,
+    RestoreVolume = 10,
+    ProtectVolume = 11,
+    LabelVolume = 12,
+    RenameVolume = 13,
+    AttachVolume = 14,
+    DetachVolume = 15,
+    AdminRead = 16,
 };
 enum class VolumeType : std::uint32_t { Filesystem = 1, Memory = 2 };
 // What holds a volume. Auto is only ever asked for, never stored.
-enum class Backend : std::uint32_t { Auto = 0, Image = 1, Tmpfs = 2 };
+enum class Backend : std::uint32_t { Auto = 0, Image = 1, Tmpfs = 2, Btrfs = 4 };
 enum class VolumeStatus : std::uint32_t { Available = 1, InUse = 2, Trashed = 3, Quarantined = 4 };
 enum class Access : std::uint32_t { ReadWrite = 0, ReadOnly = 1 };
 // Whose power a request uses: the connection's own user, or (only for a uid in the list of admins) everybody's.
 enum class Authority : std::uint32_t { User = 0, Admin = 1 };
 
 std::string_view volume_type_name(VolumeType type);       // "filesystem", "memory"
-std::string_view backend_name(Backend backend);           // "auto", "image", "tmpfs"
+std::string_view backend_name(Backend backend);           // "auto", "image", "tmpfs", "btrfs"
 std::string_view volume_status_name(VolumeStatus status); // "available", "in_use", "trashed", "quarantined"
 
 // ---------------------------------------------------------------- requests
@@ -82,8 +89,10 @@ struct DeleteVolume {
     RequestHeader header;
     VolumeId id;
     Authority authority{};
-    std::uint32_t zero = 0;
+    std::uint32_t flags = 0; // kDeleteForce, kDeleteNow
 };
+inline constexpr std::uint32_t kDeleteForce = 1; // detached from the running jobs that have it, first
+inline constexpr std::uint32_t kDeleteNow = 2;   // not kept in the trash, also if it is there already
 struct StatVolume {
     static constexpr auto kType = RequestType::StatVolume;
     RequestHeader header;
@@ -130,13 +139,69 @@ struct ReleaseJob {
     Authority authority{};
     std::uint32_t zero = 0;
 };
+// Out of the trash, its labels and contents as they were.
+struct RestoreVolume {
+    static constexpr auto kType = RequestType::RestoreVolume;
+    RequestHeader header;
+    VolumeId id;
+    NameText name; // empty: the one it had
+};
+// A protected volume is deleted by nobody.
+struct ProtectVolume {
+    static constexpr auto kType = RequestType::ProtectVolume;
+    RequestHeader header;
+    VolumeId id;
+    Authority authority{};
+    std::uint32_t is_protected = 0; // 1, or 0 to end it
+};
+// Replaces all labels.
+struct LabelVolume {
+    static constexpr auto kType = RequestType::LabelVolume;
+    RequestHeader header;
+    VolumeId id;
+    std::uint32_t labels_size = 0;
+    std::uint32_t zero = 0;
+    std::array<std::uint8_t, kLabelsMax> labels{}; // beyond labels_size: zero
+};
+struct RenameVolume {
+    static constexpr auto kType = RequestType::RenameVolume;
+    RequestHeader header;
+    VolumeId id;
+    NameText name;
+};
+// On a running job: the volume appears at /volumes/<name>, and nowhere else.
+struct AttachVolume {
+    static constexpr auto kType = RequestType::AttachVolume;
+    RequestHeader header;
+    VolumeId id;
+    JobId job;
+    Access access{};
+    std::uint32_t zero = 0;
+};
+// Lazily: what the job has open of it stays open, the paths are gone.
+struct DetachVolume {
+    static constexpr auto kType = RequestType::DetachVolume;
+    RequestHeader header;
+    VolumeId id;
+    JobId job;
+};
+// Says that the API is about to show what belongs to others, so that it is on record; PermissionDenied unless the client is
+// an admin.
+struct AdminRead {
+    static constexpr auto kType = RequestType::AdminRead;
+    RequestHeader header;
+    VolumeId id;                 // of one volume; none: a list
+    std::uint32_t uid = 0;       // whose volumes are listed; zero with `everybody` or `id`
+    std::uint32_t everybody = 0; // 1: all users' are listed
+};
 struct CloseConnection {
     static constexpr auto kType = RequestType::CloseConnection;
     RequestHeader header;
 };
 
 using Request =
-    std::variant<CreateVolume, DeleteVolume, StatVolume, ListVolumes, StartJob, SignalJob, ListJobs, ReleaseJob, CloseConnection>;
+    std::variant<CreateVolume, DeleteVolume, StatVolume, ListVolumes, StartJob, SignalJob, ListJobs, ReleaseJob, CloseConnection,
+                 RestoreVolume, ProtectVolume, LabelVolume, RenameVolume, AttachVolume, DetachVolume, AdminRead>;
 
 // Who may send a request: a user whose connection is open (the header names it), or the API on its own account
 // (connection 0), which sees and touches nothing but what is listed or over. Either: both.
@@ -181,6 +246,13 @@ inline constexpr std::array kRequests = {
     plain_row<ListJobs>("ListJobs", Asker::Housekeeping, Phase::Serving),
     plain_row<ReleaseJob>("ReleaseJob", Asker::Either, Phase::Serving),
     plain_row<CloseConnection>("CloseConnection", Asker::User, Phase::Always),
+    plain_row<RestoreVolume>("RestoreVolume", Asker::User, Phase::Serving),
+    plain_row<ProtectVolume>("ProtectVolume", Asker::User, Phase::Serving),
+    plain_row<LabelVolume>("LabelVolume", Asker::User, Phase::Serving),
+    plain_row<RenameVolume>("RenameVolume", Asker::User, Phase::Serving),
+    plain_row<AttachVolume>("AttachVolume", Asker::User, Phase::Serving),
+    plain_row<DetachVolume>("DetachVolume", Asker::User, Phase::Serving),
+    plain_row<AdminRead>("AdminRead", Asker::User, Phase::Serving),
 };
 static_assert(kRequests.size() == std::variant_size_v<Request>);
 
@@ -215,16 +287,18 @@ struct VolumeEntry {
     NameText name;
     std::uint64_t size_bytes = 0;
     std::uint64_t inodes = 0;
-    std::int64_t created_ns = 0;   // CLOCK_REALTIME
-    std::int64_t last_used_ns = 0; // 0: never
-    JobId current_job;             // none if not attached (of several readers: one)
+    std::int64_t created_ns = 0;       // CLOCK_REALTIME
+    std::int64_t last_used_ns = 0;     // 0: never
+    std::int64_t trashed_until_ns = 0; // CLOCK_REALTIME, if Trashed: deleted for good after it; otherwise 0
+    JobId current_job;                 // none if not attached (of several readers: one)
     std::uint32_t owner_uid = 0;
     VolumeType type{};
     Backend backend{};
     VolumeStatus status{};
     std::uint32_t labels_size = 0;
-    std::uint32_t zero = 0;
+    std::uint32_t flags = 0; // kVolumeProtected
 };
+inline constexpr std::uint32_t kVolumeProtected = 1;
 
 enum class JobState : std::uint32_t { Starting = 1, Running = 2, Ended = 3 };
 
@@ -276,13 +350,16 @@ enum class LimitKind : std::uint32_t {
     JobsPerUser = 4,
     Slots = 5,
     AttachedMemoryPerUser = 6,
-    AttachedMemoryOfHost = 7
+    AttachedMemoryOfHost = 7,
+    VolumesPerJob = 8
 };
 
 inline constexpr std::size_t kPageEntries = 16;
 struct VolumePage { // reply to ListVolumes
     Reply reply;
     std::array<VolumeEntry, kPageEntries> volumes{};
+    // Of each entry in turn, labels_size bytes, nothing between; a page ends early when the next do not fit. Beyond: zero.
+    std::array<std::uint8_t, 2 * kLabelsMax> labels{};
 };
 struct VolumeDetail { // reply to StatVolume
     Reply reply;

@@ -116,7 +116,11 @@ kj::Promise<Outcome<Job>> JobManager::run(const Caller& caller, NewJob wanted) {
                            if (reply.code != ErrorCode::Ok) {
                                const auto named = std::ranges::find(job.volumes, reply.volume, &UsedVolume::id);
                                const std::string volume = named != job.volumes.end() ? named->name : std::string();
-                               return std::unexpected(refusal_from(reply, {"start the job", volume, volume}));
+                               Subject subject{"start the job", volume, volume};
+                               if (reply.code == ErrorCode::InUse) {
+                                   subject.jobs = table_.holding(reply.volume);
+                               }
+                               return std::unexpected(refusal_from(reply, subject));
                            }
                            job.id = reply.job;
                            // The news of its start, or even of its end, may have come before
@@ -323,12 +327,7 @@ void JobManager::changed(const protocol::JobEntry& entry) {
     job.state = entry.state;
     job.started_ns = entry.started_ns;
     job.exit = entry.exit;
-    if (job.volumes.empty()) { // started before this daemon, or the news comes before the reply
-        for (const auto& id : std::span(entry.volumes).first(entry.volume_count)) {
-            const Volume* volume = volumes_.index().find(id);
-            job.volumes.push_back({id, volume != nullptr ? volume->entry.name.string() : std::string(), {}, false});
-        }
-    }
+    follow_volumes(job, entry);
     record(std::move(job));
 }
 

@@ -48,11 +48,19 @@ class JobManager final : private kj::TaskSet::ErrorHandler {
     // SIGTERM, and SIGKILL after the grace.
     kj::Promise<Outcome<Job>> stop(const Caller& caller, std::string_view selector, Scope scope, kj::Duration grace);
     kj::Promise<Outcome<void>> remove(const Caller& caller, std::string_view selector, Scope scope);
+    // On a running job of the caller's: a volume of his at /volumes/<name>.
+    kj::Promise<Outcome<void>> attach(const Caller& caller, std::string_view volume, Scope scope, std::string_view job, bool read_only);
+    kj::Promise<Outcome<void>> detach(const Caller& caller, std::string_view volume, Scope scope, std::string_view job);
     // Removes what has ended; the ids of what was.
     kj::Promise<Outcome<std::vector<JobId>>> prune(const Caller& caller, Scope scope);
 
     // What the broker said.
     void changed(const protocol::JobEntry& entry);
+
+    // Which jobs that are alive have the volume.
+    [[nodiscard]] std::vector<JobId> holding(const VolumeId& volume) const {
+        return table_.holding(volume);
+    }
 
     // At start: every job the broker has, over what was remembered.
     kj::Promise<void> load(std::vector<Job> remembered);
@@ -62,6 +70,15 @@ class JobManager final : private kj::TaskSet::ErrorHandler {
 
     void taskFailed(kj::Exception&& exception) override;
     kj::Promise<void> load_page(JobId after);
+    struct Pair {
+        const Volume* volume;
+        const Job* job;
+        Subject subject;
+    };
+    [[nodiscard]] Outcome<Pair> pair(const Caller& caller, std::string_view volume, Scope scope, std::string_view job,
+                                     std::string_view doing) const;
+    kj::Promise<Outcome<void>> lasting(kj::Promise<Outcome<void>> change);
+    void follow_volumes(Job& job, const protocol::JobEntry& entry) const;
     kj::Promise<Outcome<void>> release(const Caller& caller, JobId id, std::uint32_t owner, std::string asked);
     kj::Promise<Outcome<void>> send_signal(const Caller& caller, const Job& job, std::uint32_t signal, std::string asked);
     kj::Promise<Outcome<Job>> ended(JobId id, std::string asked);

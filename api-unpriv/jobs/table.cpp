@@ -106,6 +106,16 @@ std::vector<const Job*> JobTable::resolve(std::string_view text, const Scope& sc
     return found;
 }
 
+std::vector<JobId> JobTable::holding(const VolumeId& volume) const {
+    std::vector<JobId> out;
+    for (const auto& [id, job] : by_id_) {
+        if (job.state != protocol::JobState::Ended && std::ranges::find(job.volumes, volume, &UsedVolume::id) != job.volumes.end()) {
+            out.push_back(id);
+        }
+    }
+    return out;
+}
+
 std::optional<JobPage> JobTable::list(const JobQuery& query) const {
     std::optional<Position> after;
     if (!query.after.empty()) {

@@ -38,6 +38,8 @@ class JobTable {
     [[nodiscard]] const Job* find(std::uint32_t owner, const std::string& name) const;
     // A name, an id, or the first kIdPrefixMin or more digits of one.
     [[nodiscard]] std::vector<const Job*> resolve(std::string_view text, const Scope& scope) const;
+    // Which jobs that are alive have the volume.
+    [[nodiscard]] std::vector<JobId> holding(const VolumeId& volume) const;
     // Newest first. nullopt: `after` is not from here.
     [[nodiscard]] std::optional<JobPage> list(const JobQuery& query) const;
 

@@ -21,6 +21,8 @@ rpc::Backend backend_of(protocol::Backend backend) {
         return rpc::Backend::IMAGE;
     case protocol::Backend::Tmpfs:
         return rpc::Backend::TMPFS;
+    case protocol::Backend::Btrfs:
+        return rpc::Backend::BTRFS;
     case protocol::Backend::Auto:
         break;
     }
@@ -112,6 +114,8 @@ void fill(rpc::Volume::Builder out, const Volume& volume) {
         out.setCurrentJob(text(to_string(entry.current_job)));
     }
     out.setEnforcement("kernel");
+    out.setProtected((entry.flags & protocol::kVolumeProtected) != 0);
+    out.setTrashedUntilNs(entry.trashed_until_ns);
     auto labels = out.initLabels(static_cast<unsigned>(volume.labels.size()));
     for (unsigned i = 0; i < labels.size(); ++i) {
         labels[i].setKey(text(volume.labels[i].first));

@@ -27,9 +27,9 @@ Outcome<protocol::Backend> backend_from(rpc::Backend backend) {
     case rpc::Backend::PROJECT_QUOTA:
         return std::unexpected(unimplemented("backend project-quota"));
     case rpc::Backend::BTRFS:
-        return std::unexpected(unimplemented("backend btrfs"));
+        return protocol::Backend::Btrfs;
     }
-    return std::unexpected(invalid("backend", "this backend is not known", "auto, image and tmpfs are accepted"));
+    return std::unexpected(invalid("backend", "this backend is not known", "auto, image, btrfs and tmpfs are accepted"));
 }
 
 Outcome<std::optional<protocol::VolumeStatus>> status_from(rpc::VolumeStatus status) {
@@ -156,6 +156,17 @@ Outcome<Selected> selected(rpc::VolumeSelector::Reader selector) {
     return Selected{std::string(view(selector.getVolume())), *scope};
 }
 
+std::vector<std::string> keys_from(capnp::List<capnp::Text>::Reader keys) {
+    std::vector<std::string> out;
+    for (const auto key : keys) {
+        out.emplace_back(view(key));
+        if (out.size() > protocol::kLabelsMax) {
+            break; // as many labels do not fit in a volume: they are refused
+        }
+    }
+    return out;
+}
+
 class VolumeServer final : public rpc::VolumeService::Server {
   public:
     explicit VolumeServer(kj::Own<SessionContext> session) : session_(kj::mv(session)) {}
@@ -182,19 +193,19 @@ class VolumeServer final : public rpc::VolumeService::Server {
     kj::Promise<void> listVolumes(ListVolumesContext context) override {
         return answer(
             *session_, Ticket::Kind::Call, context,
-            [&]() -> Outcome<VolumePage> {
+            [&]() -> kj::Promise<Outcome<VolumeList>> {
                 auto query = query_from(context.getParams());
                 context.releaseParams();
                 if (!query) {
-                    return std::unexpected(query.error());
+                    return Outcome<VolumeList>(std::unexpected(query.error()));
                 }
                 return session_->managers.volumes.list(session_->caller, std::move(*query));
             },
-            [](auto result, const VolumePage& page) {
+            [](auto result, const VolumeList& page) {
                 auto value = result.initValue();
                 auto volumes = value.initVolumes(static_cast<unsigned>(page.volumes.size()));
                 for (unsigned i = 0; i < volumes.size(); ++i) {
-                    fill(volumes[i], *page.volumes[i]);
+                    fill(volumes[i], page.volumes[i]);
                 }
                 value.setNext(text(page.next));
                 value.setMatching(page.matching);
@@ -204,14 +215,14 @@ class VolumeServer final : public rpc::VolumeService::Server {
     kj::Promise<void> getVolume(GetVolumeContext context) override {
         return answer(
             *session_, Ticket::Kind::Call, context,
-            [&]() -> Outcome<const Volume*> {
+            [&]() -> kj::Promise<Outcome<Volume>> {
                 const auto wanted = selected(context.getParams().getSelector());
                 if (!wanted) {
-                    return std::unexpected(wanted.error());
+                    return Outcome<Volume>(std::unexpected(wanted.error()));
                 }
                 return session_->managers.volumes.get(session_->caller, wanted->volume, wanted->scope);
             },
-            [](auto result, const Volume* volume) { fill(result.initValue(), *volume); });
+            [](auto result, const Volume& volume) { fill(result.initValue(), volume); });
     }
 
     kj::Promise<void> deleteVolume(DeleteVolumeContext context) override {
@@ -219,31 +230,41 @@ class VolumeServer final : public rpc::VolumeService::Server {
             *session_, Ticket::Kind::Call, context,
             [&]() -> kj::Promise<Outcome<void>> {
                 const auto params = context.getParams();
-                if (params.getForce()) {
-                    return Outcome<void>(std::unexpected(unimplemented("removing a volume by force")));
-                }
-                // `now` is what happens anyway: nothing is kept in the trash
+                const Removal how{params.getForce(), params.getNow()};
                 const auto wanted = selected(params.getSelector());
                 context.releaseParams();
                 if (!wanted) {
                     return Outcome<void>(std::unexpected(wanted.error()));
                 }
-                return session_->managers.volumes.remove(session_->caller, wanted->volume, wanted->scope);
+                return session_->managers.volumes.remove(session_->caller, wanted->volume, wanted->scope, how);
             },
             [](auto result) { result.initValue(); });
     }
 
     kj::Promise<void> renameVolume(RenameVolumeContext context) override {
-        return refuse(context, unimplemented("renaming a volume"));
+        const auto params = context.getParams();
+        return change(context, [&](VolumeManager& volumes, const Selected& wanted) {
+            return volumes.rename(session_->caller, wanted.volume, wanted.scope, view(params.getName()));
+        });
     }
     kj::Promise<void> labelVolume(LabelVolumeContext context) override {
-        return refuse(context, unimplemented("changing the labels of a volume"));
+        const auto params = context.getParams();
+        return change(context, [&](VolumeManager& volumes, const Selected& wanted) {
+            return volumes.label(session_->caller, wanted.volume, wanted.scope,
+                                 {labels_from(params.getSet()), keys_from(params.getRemove())});
+        });
     }
     kj::Promise<void> protectVolume(ProtectVolumeContext context) override {
-        return refuse(context, unimplemented("protecting a volume"));
+        const auto params = context.getParams();
+        return change(context, [&](VolumeManager& volumes, const Selected& wanted) {
+            return volumes.protect(session_->caller, wanted.volume, wanted.scope, params.getProtected());
+        });
     }
     kj::Promise<void> restoreVolume(RestoreVolumeContext context) override {
-        return refuse(context, unimplemented("restoring a volume"));
+        const auto params = context.getParams();
+        return change(context, [&](VolumeManager& volumes, const Selected& wanted) {
+            return volumes.restore(session_->caller, wanted.volume, wanted.scope, view(params.getName()));
+        });
     }
     kj::Promise<void> resizeVolume(ResizeVolumeContext context) override {
         return refuse(context, unimplemented("resizing a volume"));
@@ -252,10 +273,16 @@ class VolumeServer final : public rpc::VolumeService::Server {
         return refuse(context, unimplemented("the usage of a volume"));
     }
     kj::Promise<void> attachVolume(AttachVolumeContext context) override {
-        return refuse(context, unimplemented("attaching a volume to a running job"));
+        const auto params = context.getParams();
+        return change_job(context, [&](JobManager& jobs, const Selected& wanted) {
+            return jobs.attach(session_->caller, wanted.volume, wanted.scope, view(params.getJob()), params.getReadOnly());
+        });
     }
     kj::Promise<void> detachVolume(DetachVolumeContext context) override {
-        return refuse(context, unimplemented("detaching a volume from a running job"));
+        const auto params = context.getParams();
+        return change_job(context, [&](JobManager& jobs, const Selected& wanted) {
+            return jobs.detach(session_->caller, wanted.volume, wanted.scope, view(params.getJob()));
+        });
     }
     kj::Promise<void> shareVolume(ShareVolumeContext context) override {
         return refuse(context, unimplemented("sharing a volume"));
@@ -268,6 +295,32 @@ class VolumeServer final : public rpc::VolumeService::Server {
     }
 
   private:
+    // `make` asks for the change of what is selected; the answer is the volume.
+    template <class Context, class Make> kj::Promise<void> change(Context context, const Make& make) {
+        return answer(
+            *session_, Ticket::Kind::Call, context,
+            [&]() -> kj::Promise<Outcome<Volume>> {
+                const auto wanted = selected(context.getParams().getSelector());
+                if (!wanted) {
+                    return Outcome<Volume>(std::unexpected(wanted.error()));
+                }
+                return make(session_->managers.volumes, *wanted);
+            },
+            [](auto result, const Volume& volume) { fill(result.initValue(), volume); });
+    }
+    template <class Context, class Make> kj::Promise<void> change_job(Context context, const Make& make) {
+        return answer(
+            *session_, Ticket::Kind::Call, context,
+            [&]() -> kj::Promise<Outcome<void>> {
+                const auto wanted = selected(context.getParams().getSelector());
+                if (!wanted) {
+                    return Outcome<void>(std::unexpected(wanted.error()));
+                }
+                return make(session_->managers.jobs, *wanted);
+            },
+            [](auto result) { result.initValue(); });
+    }
+
     kj::Own<SessionContext> session_;
 };
 

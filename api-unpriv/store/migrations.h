@@ -63,6 +63,10 @@ inline constexpr std::array kMigrations = {
             PRIMARY KEY (job, position)
         ) WITHOUT ROWID, STRICT;
     )sql"},
+    Migration{2, R"sql(
+        ALTER TABLE volumes ADD COLUMN flags            INTEGER NOT NULL DEFAULT 0; -- kVolumeProtected
+        ALTER TABLE volumes ADD COLUMN trashed_until_ns INTEGER NOT NULL DEFAULT 0; -- 0: not in the trash
+    )sql"},
 };
 inline constexpr int kSchemaVersion = kMigrations.back().version;
 

@@ -79,10 +79,12 @@ bool has_labels(const Volume& volume, const std::vector<LabelFilter>& filters) {
 
 bool matches(const Volume& volume, const VolumeQuery& query) {
     const auto& entry = volume.entry;
-    const bool status_fits = query.status ? entry.status == *query.status : entry.status != VolumeStatus::Trashed;
-    return status_fits && query.scope.covers(entry.owner_uid) && (!query.type || entry.type == *query.type) &&
-           (!query.backend || entry.backend == *query.backend) && entry.name.view().starts_with(query.name_prefix) &&
-           has_labels(volume, query.labels);
+    return (!query.status || entry.status == *query.status) && (!query.type || entry.type == *query.type) &&
+           (!query.backend || entry.backend == *query.backend) && has_labels(volume, query.labels);
+}
+// Whether everything in the ranges of a query is in its list.
+bool takes_all(const VolumeQuery& query) {
+    return (!query.status || *query.status == VolumeStatus::Trashed) && !query.type && !query.backend && query.labels.empty();
 }
 
 bool is_hex(std::string_view text) {
@@ -93,10 +95,10 @@ bool is_hex(std::string_view text) {
 
 void VolumeIndex::put(const protocol::VolumeEntry& entry, Labels labels) {
     erase(entry.id); // the name may have changed
-    const auto place = by_id_.emplace(entry.id, Volume{entry, std::move(labels)}).first;
-    if (entry.status != VolumeStatus::Trashed) {
-        by_name_[{entry.owner_uid, entry.name.string()}] = &place->second;
-    }
+    const Volume& volume = by_id_.emplace(entry.id, Volume{entry, std::move(labels)}).first->second;
+    Shelf& shelf = shelf_of(volume);
+    shelf.by_name.emplace(NameKey{entry.owner_uid, volume.entry.name.view(), entry.id}, &volume);
+    ++shelf.owners[entry.owner_uid];
 }
 
 void VolumeIndex::erase(const VolumeId& id) {
@@ -104,9 +106,11 @@ void VolumeIndex::erase(const VolumeId& id) {
     if (place == by_id_.end()) {
         return;
     }
-    const auto named = by_name_.find({place->second.entry.owner_uid, place->second.entry.name.string()});
-    if (named != by_name_.end() && named->second == &place->second) {
-        by_name_.erase(named);
+    const auto& entry = place->second.entry;
+    Shelf& shelf = shelf_of(place->second);
+    shelf.by_name.erase({entry.owner_uid, entry.name.view(), id});
+    if (const auto owner = shelf.owners.find(entry.owner_uid); --owner->second == 0) {
+        shelf.owners.erase(owner);
     }
     by_id_.erase(place);
 }
@@ -117,20 +121,32 @@ const Volume* VolumeIndex::find(const VolumeId& id) const {
 }
 
 const Volume* VolumeIndex::find(std::uint32_t owner, const std::string& name) const {
-    const auto place = by_name_.find({owner, name});
-    return place == by_name_.end() ? nullptr : place->second;
+    std::vector<const Volume*> found;
+    named(living_, name, {Scope::Kind::User, owner}, found);
+    return found.empty() ? nullptr : found.front();
 }
 
-std::vector<const Volume*> VolumeIndex::resolve(std::string_view text, const Scope& scope) const {
-    std::vector<const Volume*> found;
-    if (scope.kind == Scope::Kind::Everybody) {
-        for (const auto& [key, volume] : by_name_) {
-            if (key.second == text) {
-                found.push_back(volume);
-            }
+void VolumeIndex::named(const Shelf& shelf, std::string_view name, const Scope& scope, std::vector<const Volume*>& found) {
+    const auto look = [&](std::uint32_t owner) {
+        for (auto place = shelf.by_name.lower_bound({owner, name, {}});
+             place != shelf.by_name.end() && place->first.owner == owner && place->first.name == name; ++place) {
+            found.push_back(place->second);
         }
-    } else if (const Volume* volume = find(scope.uid, std::string(text))) {
-        found.push_back(volume);
+    };
+    if (scope.kind == Scope::Kind::Everybody) {
+        std::ranges::for_each(shelf.owners, [&](const auto& owner) { look(owner.first); });
+    } else {
+        look(scope.uid);
+    }
+}
+
+std::vector<const Volume*> VolumeIndex::resolve(std::string_view text, const Scope& scope, Among among) const {
+    std::vector<const Volume*> found;
+    if (among != Among::Trash) {
+        named(living_, text, scope, found);
+    }
+    if (found.empty() && among != Among::All) {
+        named(trashed_, text, scope, found);
     }
     if (!found.empty() || text.size() < kIdPrefixMin || text.size() > kIdHexLength || !is_hex(text)) {
         return found;
@@ -139,11 +155,82 @@ std::vector<const Volume*> VolumeIndex::resolve(std::string_view text, const Sco
     first.resize(kIdHexLength, '0');
     for (auto place = by_id_.lower_bound(*parse_id<VolumeId>(first)); place != by_id_.end() && to_string(place->first).starts_with(text);
          ++place) {
-        if (scope.covers(place->second.entry.owner_uid)) {
+        const auto& entry = place->second.entry;
+        if (scope.covers(entry.owner_uid) && (among != Among::Trash || entry.status == VolumeStatus::Trashed)) {
             found.push_back(&place->second);
         }
     }
     return found;
+}
+
+// ---- lists
+
+// What is in scope and begins with the prefix, in ascending order; none of them is empty.
+std::vector<VolumeIndex::Range> VolumeIndex::ranges(const Shelf& shelf, const Scope& scope, std::string_view prefix) {
+    std::vector<Range> out;
+    const auto add = [&out](Range range) {
+        if (range.begin != range.end) {
+            out.push_back(range);
+        }
+    };
+    const std::string beyond = std::string(prefix) + '\x7f'; // comes after all that a name may go on with
+    const auto add_owner = [&](std::uint32_t owner) {
+        add({shelf.by_name.lower_bound({owner, prefix, {}}), shelf.by_name.lower_bound({owner, beyond, {}})});
+    };
+    if (scope.kind != Scope::Kind::Everybody) {
+        add_owner(scope.uid);
+    } else if (prefix.empty()) {
+        add({shelf.by_name.begin(), shelf.by_name.end()});
+    } else {
+        std::ranges::for_each(shelf.owners, [&](const auto& owner) { add_owner(owner.first); });
+    }
+    return out;
+}
+
+// Drops what the pages before have given. The position need not be of anything that is there.
+void VolumeIndex::skip_to(const Shelf& shelf, Range& range, const NameKey& after, bool descending) {
+    const auto& first = range.begin->first;
+    const auto& last = std::prev(range.end)->first;
+    if (descending) {
+        range.end = after <= first ? range.begin : after <= last ? shelf.by_name.lower_bound(after) : range.end;
+    } else {
+        range.begin = last <= after ? range.end : first <= after ? shelf.by_name.upper_bound(after) : range.begin;
+    }
+}
+
+std::uint64_t VolumeIndex::count(const Shelf& shelf, const VolumeQuery& query, const std::vector<Range>& ranges) {
+    if (takes_all(query) && query.name_prefix.empty()) {
+        if (query.scope.kind == Scope::Kind::Everybody) {
+            return shelf.by_name.size();
+        }
+        const auto owner = shelf.owners.find(query.scope.uid);
+        return owner == shelf.owners.end() ? 0 : owner->second;
+    }
+    std::uint64_t matching = 0;
+    for (const auto& range : ranges) {
+        matching += static_cast<std::uint64_t>(
+            std::count_if(range.begin, range.end, [&query](const auto& place) { return matches(*place.second, query); }));
+    }
+    return matching;
+}
+
+// Adds what matches; false once the page is full and there is more.
+bool VolumeIndex::fill(VolumePage& page, const Range& range, const VolumeQuery& query) {
+    const auto take = [&](const Volume& volume) {
+        if (!matches(volume, query)) {
+            return true;
+        }
+        if (page.volumes.size() == query.page_size) {
+            return false;
+        }
+        page.volumes.push_back(&volume);
+        return true;
+    };
+    const auto all_of = [&take](const auto& begin, const auto& end) {
+        return std::all_of(begin, end, [&take](const auto& place) { return take(*place.second); });
+    };
+    return query.descending ? all_of(std::make_reverse_iterator(range.end), std::make_reverse_iterator(range.begin))
+                            : all_of(range.begin, range.end);
 }
 
 std::optional<VolumePage> VolumeIndex::list(const VolumeQuery& query) const {
@@ -154,38 +241,42 @@ std::optional<VolumePage> VolumeIndex::list(const VolumeQuery& query) const {
             return std::nullopt;
         }
     }
-    const auto comes_before = [&query](const Position& a, const Position& b) { return query.descending ? b < a : a < b; };
-
+    const Shelf& shelf = query.status == VolumeStatus::Trashed ? trashed_ : living_;
+    auto parts = ranges(shelf, query.scope, query.name_prefix);
     VolumePage page;
-    const auto consider = [&](const Volume& volume) {
-        if (matches(volume, query)) {
-            ++page.matching;
-            if (!after || comes_before(*after, position_of(volume, query.sort))) {
-                page.volumes.push_back(&volume);
+    page.matching = count(shelf, query, parts);
+    bool more = false;
+    if (query.sort == VolumeSort::Name) {
+        if (query.descending) {
+            std::ranges::reverse(parts);
+        }
+        for (auto& range : parts) {
+            if (after) {
+                skip_to(shelf, range, {after->owner, after->name, after->id}, query.descending);
+            }
+            more = !fill(page, range, query);
+            if (more) {
+                break;
             }
         }
-    };
-    if (query.status == VolumeStatus::Trashed) {
-        std::ranges::for_each(by_id_, [&](const auto& place) { consider(place.second); });
-    } else if (query.scope.kind == Scope::Kind::Everybody) {
-        std::ranges::for_each(by_name_, [&](const auto& place) { consider(*place.second); });
     } else {
-        for (auto place = by_name_.lower_bound({query.scope.uid, query.name_prefix});
-             place != by_name_.end() && place->first.first == query.scope.uid && place->first.second.starts_with(query.name_prefix);
-             ++place) {
-            consider(*place->second);
+        const auto comes_before = [&query](const Position& a, const Position& b) { return query.descending ? b < a : a < b; };
+        for (const auto& range : parts) {
+            std::for_each(range.begin, range.end, [&](const auto& place) {
+                if (matches(*place.second, query) && (!after || comes_before(*after, position_of(*place.second, query.sort)))) {
+                    page.volumes.push_back(place.second);
+                }
+            });
         }
-    }
-
-    const std::size_t shown = std::min(query.page_size, page.volumes.size());
-    std::partial_sort(
-        page.volumes.begin(), page.volumes.begin() + static_cast<std::ptrdiff_t>(shown), page.volumes.end(),
-        [&](const Volume* a, const Volume* b) { return comes_before(position_of(*a, query.sort), position_of(*b, query.sort)); });
-    if (shown < page.volumes.size()) {
+        const std::size_t shown = std::min(query.page_size, page.volumes.size());
+        std::partial_sort(
+            page.volumes.begin(), page.volumes.begin() + static_cast<std::ptrdiff_t>(shown), page.volumes.end(),
+            [&](const Volume* a, const Volume* b) { return comes_before(position_of(*a, query.sort), position_of(*b, query.sort)); });
+        more = shown < page.volumes.size();
         page.volumes.resize(shown);
-        if (!page.volumes.empty()) {
-            page.next = render(position_of(*page.volumes.back(), query.sort));
-        }
+    }
+    if (more && !page.volumes.empty()) {
+        page.next = render(position_of(*page.volumes.back(), query.sort));
     }
     return page;
 }

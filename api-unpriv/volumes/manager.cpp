@@ -1,10 +1,8 @@
 #include "api-unpriv/volumes/manager.h"
 
 #include <algorithm>
-#include <unordered_map>
 
 #include <fmt/format.h>
-#include <kj/timer.h>
 
 #include "shared/log.h"
 #include "shared/size.h"
@@ -17,14 +15,12 @@ using protocol::Backend;
 using protocol::Reply;
 using protocol::VolumeType;
 
-// The broker is reading its own records: asked again so much later.
-constexpr auto kLoadRetry = 50 * kj::MILLISECONDS;
-
 bool backend_fits(Backend backend, VolumeType type) {
     switch (backend) {
     case Backend::Auto:
         return true;
     case Backend::Image:
+    case Backend::Btrfs:
         return type == VolumeType::Filesystem;
     case Backend::Tmpfs:
         return type == VolumeType::Memory;
@@ -50,7 +46,12 @@ Outcome<protocol::CreateVolume> checked(const Caller& caller, const NewVolume& w
     if (!backend_fits(wanted.backend, wanted.type)) {
         return std::unexpected(invalid(
             "backend", fmt::format("backend {} cannot hold a {} volume", backend_name(wanted.backend), volume_type_name(wanted.type)),
-            "filesystem volumes are held by image, memory volumes by tmpfs; auto chooses"));
+            "filesystem volumes are held by image or btrfs, memory volumes by tmpfs; auto chooses"));
+    }
+    if (wanted.backend == Backend::Btrfs && wanted.inodes != 0) {
+        return std::unexpected(Refusal{{ErrorCode::Unsupported, "the btrfs backend cannot limit inodes",
+                                        "leave the number of inodes out, or choose the image backend"},
+                                       {}});
     }
     const auto blob = encode_labels(wanted.labels);
     if (!blob) {
@@ -68,17 +69,15 @@ Outcome<protocol::CreateVolume> checked(const Caller& caller, const NewVolume& w
     return request;
 }
 
-bool same_for_the_store(const Volume& a, const Volume& b) {
-    return a.labels == b.labels && a.entry.owner_uid == b.entry.owner_uid && a.entry.name == b.entry.name && a.entry.type == b.entry.type &&
-           a.entry.backend == b.entry.backend && a.entry.status == b.entry.status && a.entry.size_bytes == b.entry.size_bytes &&
-           a.entry.inodes == b.entry.inodes && a.entry.created_ns == b.entry.created_ns && a.entry.last_used_ns == b.entry.last_used_ns;
-}
-
 Subject creating(const NewVolume& wanted) {
     return {fmt::format("create volume \"{}\"", wanted.name), wanted.name, wanted.name};
 }
 
 } // namespace
+
+void VolumeManager::taskFailed(kj::Exception&& exception) {
+    log::error(fmt::format("a task about volumes failed: {}", exception.getDescription().cStr()));
+}
 
 kj::Promise<Outcome<CreatedVolume>> VolumeManager::create(const Caller& caller, NewVolume wanted) {
     const auto request = checked(caller, wanted);
@@ -142,67 +141,6 @@ Refusal VolumeManager::conflict(const NewVolume& wanted, const Reply& reply) con
     return refusal;
 }
 
-Outcome<const Volume*> VolumeManager::get(const Caller& caller, std::string_view selector, Scope scope) const {
-    const auto allowed = permitted(caller, scope);
-    if (!allowed) {
-        return std::unexpected(allowed.error());
-    }
-    const auto found = index_.resolve(selector, *allowed);
-    if (found.empty()) {
-        return std::unexpected(no_such_volume(selector));
-    }
-    if (found.size() > 1) {
-        Refusal refusal = invalid("selector", fmt::format("\"{}\" may be any of {} volumes", selector, found.size()),
-                                  "give the whole id, or say whose volume it is");
-        constexpr std::size_t kShown = 16;
-        for (std::size_t i = 0; i < std::min(found.size(), kShown); ++i) {
-            refusal.fields.emplace_back("volume", to_string(found[i]->entry.id));
-        }
-        return std::unexpected(std::move(refusal));
-    }
-    return found.front();
-}
-
-Outcome<VolumePage> VolumeManager::list(const Caller& caller, VolumeQuery query) const {
-    const auto allowed = permitted(caller, query.scope);
-    if (!allowed) {
-        return std::unexpected(allowed.error());
-    }
-    query.scope = *allowed;
-    auto page = index_.list(query);
-    if (!page) {
-        return std::unexpected(
-            invalid("page.after", "this is not the end of an earlier page", "use `next` of the page before, as it was given"));
-    }
-    return std::move(*page);
-}
-
-kj::Promise<Outcome<void>> VolumeManager::remove(const Caller& caller, std::string_view selector, Scope scope) {
-    const auto found = get(caller, selector, scope);
-    if (!found) {
-        return Outcome<void>(std::unexpected(found.error()));
-    }
-    const auto& entry = (*found)->entry;
-    protocol::DeleteVolume request;
-    request.header.connection = caller.connection;
-    request.id = entry.id;
-    request.authority = authority_over(caller, entry.owner_uid);
-    Subject subject{fmt::format("remove volume \"{}\"", entry.name.view()), entry.name.string(), std::string(selector)};
-    return broker_.request(request).then(
-        [this, id = entry.id, subject = std::move(subject)](const protocol::Message& message) -> Outcome<void> {
-            const Reply& reply = reply_of(message);
-            if (reply.code != ErrorCode::Ok) {
-                return std::unexpected(refusal_from(reply, subject));
-            }
-            // Whoever removed it does not see it again, even if the news comes later
-            const Volume* known = index_.find(id);
-            if (known != nullptr && known->entry.status != protocol::VolumeStatus::Trashed) {
-                gone(id);
-            }
-            return {};
-        });
-}
-
 Outcome<std::vector<UsedVolume>> VolumeManager::prepare_volumes(const Caller& caller, std::span<const WantedVolume> wanted) const {
     if (wanted.size() > protocol::kJobVolumesMax) {
         return std::unexpected(
@@ -210,7 +148,7 @@ Outcome<std::vector<UsedVolume>> VolumeManager::prepare_volumes(const Caller& ca
     }
     std::vector<UsedVolume> used;
     for (const auto& want : wanted) {
-        const auto found = get(caller, want.volume, Scope{}); // never another user's, whoever asks
+        const auto found = own(caller, want.volume, Scope{}, "use"); // never another user's, whoever asks
         if (!found) {
             return std::unexpected(found.error());
         }
@@ -249,91 +187,6 @@ kj::Promise<void> VolumeManager::cleanup_volumes(JobId job, const std::vector<Us
         }
     }
     return kj::joinPromises(questions.releaseAsArray()).ignoreResult();
-}
-
-void VolumeManager::changed(const protocol::VolumeEntry& entry, std::span<const std::uint8_t> labels) {
-    auto decoded = decode_labels(labels);
-    if (!decoded) {
-        log::warning(fmt::format("the labels of volume {} cannot be read and are ignored", to_string(entry.id)));
-        decoded.emplace();
-    }
-    index_.put(entry, std::move(*decoded));
-    if (!loading_) {
-        store_.put(*index_.find(entry.id));
-    }
-}
-
-void VolumeManager::gone(const VolumeId& id) {
-    index_.erase(id);
-    store_.erase(id);
-}
-
-// ---- start
-
-kj::Promise<void> VolumeManager::load(kj::Timer& timer, std::vector<Volume> stored) {
-    loading_ = true;
-    return load_page(timer, {}).then([this, stored = std::move(stored)]() {
-        loading_ = false;
-        std::unordered_map<VolumeId, const Volume*> before;
-        std::size_t forgotten = 0;
-        for (const auto& volume : stored) {
-            before.emplace(volume.entry.id, &volume);
-            if (index_.find(volume.entry.id) == nullptr) {
-                store_.erase(volume.entry.id);
-                ++forgotten;
-            }
-        }
-        std::size_t written = 0;
-        for (const auto& [id, volume] : index_.all()) {
-            const auto place = before.find(id);
-            if (place == before.end() || !same_for_the_store(*place->second, volume)) {
-                store_.put(volume);
-                ++written;
-            }
-        }
-        log::info(fmt::format("{} volumes; joblet.db differed in {} and had {} that are gone", index_.size(), written, forgotten));
-    });
-}
-
-kj::Promise<void> VolumeManager::load_page(kj::Timer& timer, VolumeId after) {
-    protocol::ListVolumes request;
-    request.after = after;
-    return broker_.request(request).then([this, &timer, after](const protocol::Message& message) -> kj::Promise<void> {
-        const auto* page = std::get_if<protocol::VolumePage>(&message);
-        if (page == nullptr) {
-            return timer.afterDelay(kLoadRetry).then([this, &timer, after]() { return load_page(timer, after); });
-        }
-        kj::Vector<kj::Promise<bool>> details;
-        for (const auto& entry : std::span(page->volumes).first(page->reply.count)) {
-            if (entry.labels_size == 0) {
-                changed(entry, {});
-            } else {
-                details.add(refresh(entry.id));
-            }
-        }
-        const bool more = (page->reply.flags & protocol::kReplyMore) != 0 && page->reply.count > 0;
-        const VolumeId last = more ? page->volumes.at(page->reply.count - 1).id : VolumeId{};
-        return kj::joinPromises(details.releaseAsArray()).then([=, this, &timer](kj::Array<bool> answered) -> kj::Promise<void> {
-            if (!std::ranges::all_of(answered, [](bool one) { return one; })) {
-                return timer.afterDelay(kLoadRetry).then([this, &timer, after]() { return load_page(timer, after); });
-            }
-            return more ? load_page(timer, last) : kj::Promise<void>(kj::READY_NOW);
-        });
-    });
-}
-
-kj::Promise<bool> VolumeManager::refresh(VolumeId id) {
-    protocol::StatVolume request;
-    request.id = id;
-    return broker_.request(request).then([this, id](const protocol::Message& message) {
-        const ErrorCode code = reply_of(message).code;
-        if (const auto* detail = std::get_if<protocol::VolumeDetail>(&message)) {
-            changed(detail->volume, std::span(detail->labels).first(detail->volume.labels_size));
-        } else if (code == ErrorCode::NotFound) {
-            gone(id);
-        }
-        return code == ErrorCode::Ok || code == ErrorCode::NotFound;
-    });
 }
 
 } // namespace joblet::api

@@ -192,6 +192,30 @@ Key socket_group() {
             [](BrokerConfig& config) { return fmt::format("{}", config.socket_gid); }};
 }
 
+struct BackendWord {
+    StoreBackend backend;
+    std::string_view word;
+};
+constexpr std::array kBackendWords = {BackendWord{StoreBackend::Auto, "auto"}, BackendWord{StoreBackend::Image, "image"},
+                                      BackendWord{StoreBackend::Btrfs, "btrfs"}};
+
+Key store_backend() {
+    return {"volumes", "backend",
+            "what a filesystem volume is made of unless its creator says: auto takes btrfs where the store can hold it, else image",
+            [](const toml::node& node, BrokerConfig& config) -> std::expected<void, std::string> {
+                const auto text = node.value_exact<std::string>();
+                const auto row = std::ranges::find(kBackendWords, text.value_or(""), &BackendWord::word);
+                if (row == kBackendWords.end()) {
+                    return std::unexpected("\"auto\", \"image\" or \"btrfs\"");
+                }
+                config.backend = row->backend;
+                return {};
+            },
+            [](BrokerConfig& config) {
+                return fmt::format("\"{}\"", std::ranges::find(kBackendWords, config.backend, &BackendWord::backend)->word);
+            }};
+}
+
 constexpr std::int64_t kMany = 1'000'000'000;
 
 std::vector<Key> make_keys() {
@@ -230,6 +254,11 @@ std::vector<Key> make_keys() {
         integer<std::uint32_t>(
             "jobs", "ended_kept", "ended jobs that are kept for listing, the oldest go first",
             [](C& c) -> auto& { return c.ended_jobs_kept; }, 0, 100'000),
+        store_backend(),
+        duration(
+            "volumes", "trash_retention",
+            "for so long a deleted filesystem volume can be restored; it still counts for its owner; 0: it is gone at once",
+            [](C& c) -> auto& { return c.trash_retention; }, std::chrono::seconds(0)),
         size(
             "volumes", "memory_budget",
             "all memory volumes that jobs have at one time, by their sizes; half of the host's memory unless given",
@@ -238,7 +267,7 @@ std::vector<Key> make_keys() {
             "volumes", "memory_volume_timeout", "a memory volume that no job has had for so long is removed; 0: never",
             [](C& c) -> auto& { return c.memory_volume_timeout; }, std::chrono::seconds(0)),
         duration(
-            "volumes", "cleaner_interval", "how often is looked for what is over: dead jobs, idle memory volumes",
+            "volumes", "cleaner_interval", "how often is looked for what is over: dead jobs, idle memory volumes, old trash",
             [](C& c) -> auto& { return c.cleaner_interval; }, std::chrono::seconds(1)),
         integer<std::uint64_t>(
             "limits", "volumes", "per user: number of volumes", [](C& c) -> auto& { return c.limits.volumes; }, 0, kMany),

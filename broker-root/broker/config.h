@@ -20,6 +20,9 @@ struct UserLimits {
     std::uint64_t connections = 64;
 };
 
+// What a volume of type filesystem is made of when whoever creates it does not say. Auto: btrfs if the store can hold it, or image.
+enum class StoreBackend : std::uint8_t { Auto, Image, Btrfs };
+
 struct BrokerConfig {
     // [socket]
     std::uint32_t socket_mode = 0666;
@@ -42,6 +45,8 @@ struct BrokerConfig {
     // [bases]: name to directory. "minimal" is always there, at Layout::minimal_base() unless given
     std::map<std::string, std::string> bases;
     // [volumes]
+    StoreBackend backend = StoreBackend::Auto;
+    std::chrono::seconds trash_retention{0};       // 0: a deleted volume is gone at once
     std::uint64_t memory_budget = 0;               // bytes of all memory volumes that jobs have; half of the host's memory
     std::chrono::seconds memory_volume_timeout{0}; // 0: idle memory volumes stay
     std::chrono::seconds cleaner_interval{10};

@@ -87,6 +87,7 @@ void Jobs::read_status(const JobPointer& job) {
             keep(*job);
         } else if (report.type == spawner::StageReportType::Running && job->state == protocol::JobState::Starting) {
             job->state = protocol::JobState::Running;
+            job->underway.open();
             tell(*job);
         } else if (report.type == spawner::StageReportType::Ended && job->exit.kind == ExitKind::None && is_valid(report.exit)) {
             job->exit = report.exit;
@@ -161,7 +162,12 @@ Detached Jobs::finish(JobPointer job) {
         job->exit = had_status ? killed_record(*job) : co_await recorded_exit(job);
     }
     job->state = protocol::JobState::Ended;
+    job->underway.open();
     tell(*job);
+    while (job->change) {
+        const Gate over = *job->change;
+        co_await over;
+    }
 
     if (job->cgroup_events.valid()) {
         co_await emptied(job);
@@ -186,6 +192,7 @@ Detached Jobs::finish(JobPointer job) {
     job->cgroup.reset();
     job->cgroup_events.reset();
     remove_group(id);
+    p_.registry.release_memory(job->record.owner_uid, job->record.detached_memory);
     for (const auto& attached : job->volumes) {
         p_.registry.detach(attached.id, id);
         if (Volume* volume = p_.registry.find(attached.id)) {

@@ -125,21 +125,29 @@ Task<std::expected<void, Failure>> Jobs::launch(JobPointer job, Plan plan) {
     co_return result;
 }
 
-Task<std::expected<void, Failure>> Jobs::run_system_job(std::vector<std::string> arguments, Fd input, std::uint32_t slot) {
-    auto spec = make_job_spec({std::move(arguments), {"PATH=/usr/sbin:/usr/bin", "HOME=/work"}, "/work"});
+Task<std::expected<void, Failure>> Jobs::run_system_job(SystemJob wanted) {
+    auto spec = make_job_spec({std::move(wanted.arguments), {"PATH=/usr/sbin:/usr/bin", "HOME=/work"}, "/work"});
     Fd output(::memfd_create("joblet-system-job", MFD_CLOEXEC));
-    if (!spec || !output.valid()) {
+    if (!wanted.input.valid()) {
+        wanted.input = Fd(::memfd_create("joblet-system-job", MFD_CLOEXEC));
+    }
+    if (!spec || !output.valid() || !wanted.input.valid()) {
         co_return std::unexpected(Failure{ErrorCode::Internal, Step::ReadJobSpec, errno});
     }
     auto job = std::make_shared<Job>(p_.loop);
-    job->record = make_job_record(0, slot, worker::JobKind::System);
+    job->record = make_job_record(0, wanted.slot, worker::JobKind::System);
     const JobId id = job->record.id;
     Plan plan;
+    if (wanted.volume) {
+        job->record.volume_count = 1;
+        job->record.volumes[0] = wanted.volume->id;
+        plan.volumes.push_back(*wanted.volume);
+    }
     plan.record = job->record;
     plan.base = NameText(worker::kSystemBase);
     plan.host_name = NameText("joblet-system");
     auto [control, control_peer] = make_seqpacket_pair();
-    const std::array<int, kHelloDescriptors> stdio = {input.get(), output.get(), output.get()};
+    const std::array<int, kHelloDescriptors> stdio = {wanted.input.get(), output.get(), output.get()};
     if (!send_message(control_peer.get(), ControlHello{kHelloMagic}, stdio, Wait::No)) {
         co_return std::unexpected(Failure{ErrorCode::Internal, Step::CheckStdio, errno});
     }

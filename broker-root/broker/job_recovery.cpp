@@ -85,7 +85,9 @@ void Jobs::resume() {
                 volume->record_is_stale = true;
             }
         }
+        p_.registry.hold_memory(job->record.owner_uid, job->record.detached_memory);
         job->state = protocol::JobState::Running;
+        job->underway.open();
         const auto populated = job->cgroup_events.valid() ? kernel::is_populated(job->cgroup_events.get()) : kernel::Result<bool>(false);
         if (populated && *populated) {
             job->exit = {};

@@ -58,7 +58,7 @@ JobPointer Jobs::ending(JobId id) {
         return nullptr;
     }
     read_status(found->second); // its last word may be waiting in the socket
-    return found->second->exit.kind != ExitKind::None ? found->second : nullptr;
+    return found->second->finishing || found->second->exit.kind != ExitKind::None ? found->second : nullptr;
 }
 
 // Memory is promised when a volume is attached, not when it is created: until then it holds none.
@@ -74,33 +74,44 @@ std::optional<protocol::Reply> Jobs::refuse_memory(std::uint64_t asked, std::uin
     return std::nullopt;
 }
 
-std::expected<JobPointer, protocol::Reply> Jobs::admit(const protocol::StartJob& request, std::uint32_t uid) {
+std::expected<std::optional<Gate>, protocol::Reply> Jobs::admit_volume(VolumeId id, protocol::Access access, std::uint32_t uid) {
+    const auto refused = [id](ErrorCode code) {
+        auto reply = refusal(code);
+        reply.volume = id;
+        return std::unexpected(reply);
+    };
+    const Volume* volume = p_.registry.find(id);
+    // Another's volume does not exist for this user, whoever he is: no admin runs a job on it
+    if (volume == nullptr || volume->record.owner_uid != uid || volume->trashed) {
+        return refused(ErrorCode::NotFound);
+    }
+    if (volume->change && volume->change->moves) {
+        return volume->change->over;
+    }
+    if (volume->quarantined) {
+        return refused(ErrorCode::Quarantined);
+    }
+    const auto holder = Registry::conflict(*volume, access);
+    if (!holder) {
+        return std::nullopt;
+    }
+    if (const auto job = ending(*holder); job && !job->settled.await_ready()) {
+        return job->settled;
+    }
+    auto reply = refused(ErrorCode::InUse);
+    reply.error().job = *holder;
+    return reply;
+}
+
+std::expected<std::optional<Gate>, protocol::Reply> Jobs::admit(const protocol::StartJob& request, std::uint32_t uid) {
     std::uint64_t memory = 0;
     for (const auto& wanted : std::span(request.volumes).first(request.volume_count)) {
-        const Volume* volume = p_.registry.find(wanted.id);
-        // Another's volume does not exist for this user, whoever he is: no admin runs a job on it
-        if (volume == nullptr || volume->record.owner_uid != uid || volume->removing) {
-            auto reply = refusal(ErrorCode::NotFound);
-            reply.volume = wanted.id;
-            return std::unexpected(reply);
+        auto admitted = admit_volume(wanted.id, wanted.access, uid);
+        if (!admitted || *admitted) {
+            return admitted;
         }
-        if (volume->quarantined) {
-            auto reply = refusal(ErrorCode::Quarantined);
-            reply.volume = wanted.id;
-            return std::unexpected(reply);
-        }
-        const auto holder = Registry::conflict(*volume, wanted.access);
-        if (!holder) {
-            memory += volume->record.type == protocol::VolumeType::Memory ? volume->record.size_bytes : 0;
-            continue;
-        }
-        if (auto job = ending(*holder); job && !job->settled.await_ready()) {
-            return job;
-        }
-        auto reply = refusal(ErrorCode::InUse);
-        reply.volume = wanted.id;
-        reply.job = *holder;
-        return std::unexpected(reply);
+        const worker::VolumeRecord& record = p_.registry.find(wanted.id)->record;
+        memory += record.type == protocol::VolumeType::Memory ? record.size_bytes : 0;
     }
     if (const auto refused = refuse_memory(memory, uid)) {
         return std::unexpected(*refused);
@@ -109,7 +120,7 @@ std::expected<JobPointer, protocol::Reply> Jobs::admit(const protocol::StartJob&
     if (const auto alive = alive_of(uid); alive >= most) {
         return std::unexpected(limit_refusal(protocol::LimitKind::JobsPerUser, most, alive, 1));
     }
-    return nullptr;
+    return std::nullopt;
 }
 
 Task<protocol::Reply> Jobs::start(protocol::StartJob request, std::uint32_t uid, std::vector<Fd> descriptors) {
@@ -121,11 +132,11 @@ Task<protocol::Reply> Jobs::start(protocol::StartJob request, std::uint32_t uid,
         if (!admitted) {
             co_return admitted.error();
         }
-        if (*admitted == nullptr) {
+        if (!*admitted) {
             break;
         }
-        const Gate settled = (*admitted)->settled;
-        co_await settled;
+        const Gate later = **admitted;
+        co_await later;
     }
     const auto slot = p_.slots.take();
     if (!slot) {
@@ -144,6 +155,7 @@ Task<protocol::Reply> Jobs::start(protocol::StartJob request, std::uint32_t uid,
         plan.volumes.push_back({wanted.id, record.name, wanted.target, record.size_bytes, record.inodes, record.backend, wanted.access});
         job->record.volumes[index] = wanted.id;
         job->record.access[index] = wanted.access;
+        job->record.targets[index] = wanted.target;
         job->volumes.push_back({wanted.id, wanted.access});
         p_.registry.attach(wanted.id, {id, wanted.access});
     }
@@ -160,6 +172,7 @@ Task<protocol::Reply> Jobs::start(protocol::StartJob request, std::uint32_t uid,
             p_.registry.detach(volume.id, id);
         }
         p_.slots.give_back(*slot);
+        job->underway.open();
         job->settled.open();
         co_return refusal(launched.error());
     }

@@ -31,7 +31,7 @@ struct AttachedVolume {
 };
 
 struct Job {
-    explicit Job(EventLoop& loop) : settled(loop) {}
+    explicit Job(EventLoop& loop) : underway(loop), settled(loop) {}
     [[nodiscard]] bool is_system() const {
         return record.kind == static_cast<std::uint32_t>(worker::JobKind::System);
     }
@@ -42,6 +42,10 @@ struct Job {
     std::vector<AttachedVolume> volumes;
     bool finishing = false;
     bool holds_slot = true; // false only for what an earlier broker left with a slot that is not there, or a record nobody can read
+    // Its command runs, or it is over already.
+    Gate underway;
+    // Its volumes are being changed.
+    std::optional<Gate> change;
     // Over, and what it held is free again; or it cannot be brought to an end and whoever waits must be told so.
     Gate settled;
 
@@ -56,6 +60,14 @@ struct Job {
     EventLoop::Watch events_watch = 0;
 };
 using JobPointer = std::shared_ptr<Job>;
+
+// A job of our own, from the system base, as nobody.
+struct SystemJob {
+    std::vector<std::string> arguments;
+    Fd input; // its stdin; none: nothing to read
+    std::uint32_t slot = 0;
+    std::optional<worker::MountVolume> volume; // in the trash
+};
 
 // A new id, started now.
 worker::JobRecord make_job_record(std::uint32_t owner, std::uint32_t slot, worker::JobKind kind);
@@ -82,9 +94,14 @@ class Jobs {
     protocol::Reply release(const protocol::ReleaseJob& request, const Client* client);
     [[nodiscard]] protocol::JobPage page(const protocol::ListJobs& request) const;
 
+    Task<protocol::Reply> attach(protocol::AttachVolume request, std::uint32_t uid);
+    Task<protocol::Reply> detach(protocol::DetachVolume request, std::uint32_t uid);
+
     // ---- for others here
-    // Runs `arguments` from the system base in this slot, `input` as stdin, and waits for its end. Exit code 0, or a failure.
-    Task<std::expected<void, Failure>> run_system_job(std::vector<std::string> arguments, Fd input, std::uint32_t slot);
+    // Waits for its end. Exit code 0, or a failure.
+    Task<std::expected<void, Failure>> run_system_job(SystemJob wanted);
+    // Takes a volume from a running job, lazily. InUse if nothing of ours leads into the job any more.
+    Task<std::expected<void, Failure>> take_away(JobId id, VolumeId volume);
     // The job, if what it holds will be free without anybody's doing: it has ended, but is not yet cleared away.
     [[nodiscard]] JobPointer ending(JobId id);
 
@@ -120,8 +137,12 @@ class Jobs {
     void tell(const Job& job) const;
     [[nodiscard]] std::uint64_t alive_of(std::uint32_t uid) const;
     [[nodiscard]] std::optional<protocol::Reply> refuse_memory(std::uint64_t asked, std::uint32_t uid) const;
-    // Nothing: all volumes may be attached now. A job: wait for it and ask again. A reply: refused.
-    std::expected<JobPointer, protocol::Reply> admit(const protocol::StartJob& request, std::uint32_t uid);
+    // Nothing: it may be attached now. A gate: wait for it and ask again. A reply: refused.
+    std::expected<std::optional<Gate>, protocol::Reply> admit_volume(VolumeId id, protocol::Access access, std::uint32_t uid);
+    std::expected<std::optional<Gate>, protocol::Reply> admit(const protocol::StartJob& request, std::uint32_t uid);
+    class ChangeOfJob;
+    // A job of this user's that has not ended.
+    [[nodiscard]] JobPointer running(JobId id, std::uint32_t uid) const;
 
     Parts p_;
     Fd cgroups_;

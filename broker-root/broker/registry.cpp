@@ -8,6 +8,9 @@ protocol::VolumeStatus Volume::status() const {
     if (quarantined) {
         return protocol::VolumeStatus::Quarantined;
     }
+    if (trashed) {
+        return protocol::VolumeStatus::Trashed;
+    }
     return holders.empty() ? protocol::VolumeStatus::Available : protocol::VolumeStatus::InUse;
 }
 
@@ -16,10 +19,12 @@ bool Registry::insert(Volume volume) {
     const std::uint32_t owner = volume.record.owner_uid;
     const std::uint64_t bytes = volume.record.size_bytes;
     const std::pair key{owner, volume.record.name.string()};
-    if (volumes_.contains(id) || names_.contains(key)) {
+    if (volumes_.contains(id) || (!volume.trashed && names_.contains(key))) {
         return false;
     }
-    names_.emplace(key, id);
+    if (!volume.trashed) {
+        names_.emplace(key, id);
+    }
     volumes_.emplace(id, std::move(volume));
     reserve(owner, bytes);
     return true;
@@ -32,8 +37,30 @@ void Registry::erase(VolumeId id) {
     }
     const auto& record = found->second.record;
     unreserve(record.owner_uid, record.size_bytes);
-    names_.erase({record.owner_uid, record.name.string()});
+    if (!found->second.trashed) {
+        names_.erase({record.owner_uid, record.name.string()});
+    }
     volumes_.erase(found);
+}
+
+void Registry::rename(VolumeId id, const NameText& name) {
+    auto& record = volumes_.at(id).record;
+    names_.erase({record.owner_uid, record.name.string()});
+    record.name = name;
+    names_.emplace(std::pair(record.owner_uid, name.string()), id);
+}
+
+void Registry::trash(VolumeId id) {
+    Volume& volume = volumes_.at(id);
+    names_.erase({volume.record.owner_uid, volume.record.name.string()});
+    volume.trashed = true;
+}
+
+void Registry::restore(VolumeId id, const NameText& name) {
+    Volume& volume = volumes_.at(id);
+    volume.record.name = name;
+    volume.trashed = false;
+    names_.emplace(std::pair(volume.record.owner_uid, name.string()), id);
 }
 
 Volume* Registry::find(VolumeId id) {
@@ -69,7 +96,7 @@ void Registry::unreserve(std::uint32_t owner, std::uint64_t bytes) {
 void Registry::attach(VolumeId id, Holder holder) {
     if (Volume* volume = find(id)) {
         if (volume->holders.empty() && volume->record.type == protocol::VolumeType::Memory) {
-            attached_memory_[volume->record.owner_uid] += volume->record.size_bytes;
+            hold_memory(volume->record.owner_uid, volume->record.size_bytes);
         }
         volume->holders.push_back(holder);
     }
@@ -79,12 +106,25 @@ void Registry::detach(VolumeId id, JobId job) {
     if (Volume* volume = find(id)) {
         const auto released = std::erase_if(volume->holders, [&job](const Holder& holder) { return holder.job == job; });
         if (released != 0 && volume->holders.empty() && volume->record.type == protocol::VolumeType::Memory) {
-            const auto sum = attached_memory_.find(volume->record.owner_uid);
-            sum->second -= volume->record.size_bytes;
-            if (sum->second == 0) {
-                attached_memory_.erase(sum);
-            }
+            release_memory(volume->record.owner_uid, volume->record.size_bytes);
         }
+    }
+}
+
+void Registry::hold_memory(std::uint32_t owner, std::uint64_t bytes) {
+    if (bytes != 0) {
+        attached_memory_[owner] += bytes;
+    }
+}
+
+void Registry::release_memory(std::uint32_t owner, std::uint64_t bytes) {
+    const auto sum = attached_memory_.find(owner);
+    if (bytes == 0 || sum == attached_memory_.end()) {
+        return;
+    }
+    sum->second -= bytes;
+    if (sum->second == 0) {
+        attached_memory_.erase(sum);
     }
 }
 
@@ -125,13 +165,27 @@ protocol::VolumeEntry entry_of(const Volume& volume) {
     entry.inodes = volume.record.inodes;
     entry.created_ns = volume.record.created_ns;
     entry.last_used_ns = volume.record.last_used_ns;
+    entry.trashed_until_ns = volume.status() == protocol::VolumeStatus::Trashed ? volume.record.trashed_until_ns : 0;
     entry.current_job = volume.holders.empty() ? JobId{} : volume.holders.front().job;
     entry.owner_uid = volume.record.owner_uid;
     entry.type = volume.record.type;
     entry.backend = volume.record.backend;
     entry.status = volume.status();
     entry.labels_size = static_cast<std::uint32_t>(volume.labels.size());
+    entry.flags = volume.record.flags & protocol::kVolumeProtected;
     return entry;
+}
+
+ChangeOfVolume::ChangeOfVolume(EventLoop& loop, Registry& registry, Volume& volume, bool moves)
+    : registry_(registry), volume_(volume), id_(volume.record.id), over_(loop) {
+    volume_.change.emplace(over_, moves);
+}
+
+ChangeOfVolume::~ChangeOfVolume() {
+    if (Volume* volume = registry_.find(id_)) {
+        volume->change.reset();
+    }
+    over_.open();
 }
 
 } // namespace joblet::broker

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "broker-root/broker/task.h"
 #include "broker-root/worker/orders.h"
 #include "shared/id.h"
 #include "shared/protocol.h"
@@ -21,12 +22,19 @@ struct Holder {
     protocol::Access access{};
 };
 
+// What is being done to a volume's files. One at a time; whoever wants to do something else waits until it is over.
+struct VolumeChange {
+    Gate over;
+    bool moves = false; // to another name or place: until it is over, nobody may attach the volume
+};
+
 struct Volume {
     worker::VolumeRecord record;
     std::string labels; // the blob, unread
     bool quarantined = false;
-    bool removing = false;        // being moved to the trash: nobody may attach it any more
-    bool record_is_stale = false; // last_used moved on since the record was written
+    bool trashed = false;
+    bool record_is_stale = false; // something in it moved on since it was written, which a crash may take back
+    std::optional<VolumeChange> change;
     std::vector<Holder> holders;
 
     [[nodiscard]] protocol::VolumeStatus status() const;
@@ -39,12 +47,17 @@ struct Usage {
 
 class Registry {
   public:
-    // False if the id or (owner, name) is taken.
+    // False if the id or (owner, name) is taken. What is in the trash has an id, but takes no name.
     bool insert(Volume volume);
     void erase(VolumeId id);
+    // Good until the volume is erased.
     [[nodiscard]] Volume* find(VolumeId id);
     [[nodiscard]] Volume* find(std::uint32_t owner, const std::string& name);
-    // What a user has, volumes that are being created included.
+    // Precondition of both: the volume is there, and the name is free.
+    void rename(VolumeId id, const NameText& name);
+    void restore(VolumeId id, const NameText& name);
+    void trash(VolumeId id);
+    // What a user has: with volumes that are being created, and with those in the trash.
     [[nodiscard]] Usage usage(std::uint32_t owner) const;
 
     // Counted in usage from the decision to create until the volume is there or given up.
@@ -53,9 +66,12 @@ class Registry {
 
     void attach(VolumeId id, Holder holder);
     void detach(VolumeId id, JobId job);
-    // Sum of the sizes of memory volumes that jobs have: of one user, and of all.
+    // Sum of the sizes of memory volumes that jobs have or may still hold: of one user, and of all.
     [[nodiscard]] std::uint64_t attached_memory(std::uint32_t owner) const;
     [[nodiscard]] std::uint64_t attached_memory() const;
+    // What a running job may hold of a volume that was detached from it.
+    void hold_memory(std::uint32_t owner, std::uint64_t bytes);
+    void release_memory(std::uint32_t owner, std::uint64_t bytes);
     // The job that stands against this access: any holder for a writer, a writer for a reader. None: free.
     [[nodiscard]] static std::optional<JobId> conflict(const Volume& volume, protocol::Access access);
 
@@ -73,6 +89,25 @@ class Registry {
     std::map<std::pair<std::uint32_t, std::string>, VolumeId> names_;
     std::unordered_map<std::uint32_t, Usage> usage_;
     std::unordered_map<std::uint32_t, std::uint64_t> attached_memory_;
+};
+
+// Begins a change of a volume that is there and not being changed, and ends it.
+class ChangeOfVolume {
+  public:
+    ChangeOfVolume(EventLoop& loop, Registry& registry, Volume& volume, bool moves);
+    ~ChangeOfVolume();
+    ChangeOfVolume(const ChangeOfVolume&) = delete;
+    ChangeOfVolume& operator=(const ChangeOfVolume&) = delete;
+
+    [[nodiscard]] Volume& volume() const { // until it is erased
+        return volume_;
+    }
+
+  private:
+    Registry& registry_;
+    Volume& volume_;
+    VolumeId id_;
+    Gate over_;
 };
 
 protocol::VolumeEntry entry_of(const Volume& volume);

@@ -22,6 +22,34 @@ struct Handlers {
     Task<protocol::Reply> operator()(const protocol::DeleteVolume& r) const {
         return volumes.remove(r, *client);
     }
+    Task<protocol::Reply> operator()(const protocol::RestoreVolume& r) const {
+        return volumes.restore(r, *client);
+    }
+    Task<protocol::Reply> operator()(const protocol::ProtectVolume& r) const {
+        return volumes.protect(r, *client);
+    }
+    Task<protocol::Reply> operator()(const protocol::LabelVolume& r) const {
+        return volumes.label(r, *client);
+    }
+    Task<protocol::Reply> operator()(const protocol::RenameVolume& r) const {
+        return volumes.rename(r, *client);
+    }
+    Task<protocol::Reply> operator()(const protocol::AttachVolume& r) const {
+        return jobs.attach(r, client->uid);
+    }
+    Task<protocol::Reply> operator()(const protocol::DetachVolume& r) const {
+        return jobs.detach(r, client->uid);
+    }
+    protocol::Reply operator()(const protocol::AdminRead& r) const {
+        if (!client->admin) {
+            return refusal(ErrorCode::PermissionDenied);
+        }
+        const auto what = !r.id.is_none()    ? fmt::format("volume {}", to_string(r.id))
+                          : r.everybody != 0 ? std::string("the volumes of all users")
+                                             : fmt::format("the volumes of user {}", r.uid);
+        log::info(fmt::format("admin {} looks at {}", client->uid, what));
+        return {};
+    }
     protocol::VolumeDetail operator()(const protocol::StatVolume& r) const {
         return volumes.stat(r);
     }
@@ -74,13 +102,12 @@ Detached Requests::load() {
     serving_.open();
 }
 
-Detached Requests::serve(protocol::Request request, std::vector<Fd> descriptors) {
+template <class Request> Detached Requests::carry_out(Request request, std::optional<Client> client, std::vector<Fd> descriptors) {
     const std::uint64_t session = api_.session();
-    const protocol::RequestHeader header = protocol::header_of(request);
-    const auto answer = [this, session, &header](auto message) {
+    const auto answer = [this, session, &request](auto message) {
         protocol::Reply& reply = reply_in(message);
-        reply.request = header.type;
-        reply.sequence = header.sequence;
+        reply.request = request.header.type;
+        reply.sequence = request.header.sequence;
         // A refusal goes back bare, whatever would have gone back otherwise
         if (reply.code != ErrorCode::Ok) {
             api_.reply(session, protocol::Reply(reply));
@@ -88,32 +115,31 @@ Detached Requests::serve(protocol::Request request, std::vector<Fd> descriptors)
             api_.reply(session, message);
         }
     };
+    const Handlers handlers{doorman_, volumes_, jobs_, client ? &*client : nullptr, descriptors};
+    if (request.header.connection != 0 && !client) {
+        // Gone, or never there: nobody in whose name this could be done. No offence, the client may just have hung up
+        answer(refusal(ErrorCode::PermissionDenied));
+    } else if constexpr (std::is_same_v<decltype(handlers(request)), Task<protocol::Reply>>) {
+        answer(co_await handlers(request));
+    } else {
+        answer(handlers(request));
+    }
+    co_return;
+}
+
+Detached Requests::serve(protocol::Request request, std::vector<Fd> descriptors) {
+    const protocol::RequestHeader header = protocol::header_of(request);
+    const std::uint64_t session = api_.session();
     if (protocol::row_of(header.type).phase == protocol::Phase::Serving) {
         co_await serving_;
     }
+    if (api_.session() != session) {
+        co_return; // the API that asked is gone, and its connections with it
+    }
     const Client* found = header.connection == 0 ? nullptr : doorman_.find(header.connection);
-    if (header.connection != 0 && found == nullptr) {
-        // Gone, or never there: nobody in whose name this could be done. No offence, the client may just have hung up
-        answer(refusal(ErrorCode::PermissionDenied));
-        co_return;
-    }
-    const Client client = found != nullptr ? *found : Client{}; // a copy: the connection may end while this is worked on
-    const Handlers handlers{doorman_, volumes_, jobs_, found != nullptr ? &client : nullptr, descriptors};
-    if (const auto* r = std::get_if<protocol::CreateVolume>(&request)) {
-        answer(co_await handlers(*r));
-    } else if (const auto* d = std::get_if<protocol::DeleteVolume>(&request)) {
-        answer(co_await handlers(*d));
-    } else if (const auto* s = std::get_if<protocol::StartJob>(&request)) {
-        answer(co_await handlers(*s));
-    } else {
-        std::visit(
-            [&](const auto& at_once) {
-                if constexpr (!std::is_same_v<decltype(handlers(at_once)), Task<protocol::Reply>>) {
-                    answer(handlers(at_once));
-                }
-            },
-            request);
-    }
+    // A copy: the connection may end while this is worked on
+    const std::optional<Client> client = found != nullptr ? std::optional(*found) : std::nullopt;
+    std::visit([&](const auto& one) { carry_out(one, client, std::move(descriptors)); }, request);
 }
 
 } // namespace joblet::broker

@@ -1,6 +1,7 @@
 // From a request that decoded to its one reply: who asks, is it time, and then the handler of its row.
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "broker-root/broker/api_link.h"
@@ -23,6 +24,8 @@ class Requests {
     Detached serve(protocol::Request request, std::vector<Fd> descriptors);
 
   private:
+    template <class Request> Detached carry_out(Request request, std::optional<Client> client, std::vector<Fd> descriptors);
+
     EventLoop& loop_;
     ApiLink& api_;
     Doorman& doorman_;

@@ -17,9 +17,6 @@ namespace {
 using protocol::Backend;
 using protocol::VolumeType;
 
-constexpr std::chrono::seconds kFlushInterval{30};
-constexpr std::size_t kFlushAtOnce = 64;
-
 bool is_same(const protocol::CreateVolume& request, const worker::VolumeRecord& record) {
     return request.type == record.type && request.size_bytes == record.size_bytes && request.inodes == record.inodes &&
            (request.backend == Backend::Auto || request.backend == record.backend);
@@ -27,10 +24,31 @@ bool is_same(const protocol::CreateVolume& request, const worker::VolumeRecord& 
 
 } // namespace
 
+std::expected<Backend, protocol::Reply> Volumes::choose_backend(const protocol::CreateVolume& request) const {
+    if (request.type == VolumeType::Memory) {
+        return Backend::Tmpfs;
+    }
+    const bool said = request.backend == Backend::Btrfs || (request.backend == Backend::Auto && p_.config.backend == StoreBackend::Btrfs);
+    if (said && btrfs_errno_ != 0) {
+        const Step missing = btrfs_errno_ == ENOTCONN ? Step::LimitSubvolume : Step::MakeSubvolume;
+        return std::unexpected(refusal(Failure{ErrorCode::Unsupported, missing, btrfs_errno_}));
+    }
+    if (said && request.inodes != 0) { // a qgroup counts bytes alone
+        return std::unexpected(refusal(Failure{ErrorCode::Unsupported, Step::LimitSubvolume, 0}));
+    }
+    const bool best =
+        request.backend == Backend::Auto && p_.config.backend == StoreBackend::Auto && btrfs_errno_ == 0 && request.inodes == 0;
+    return said || best ? Backend::Btrfs : Backend::Image;
+}
+
 std::expected<worker::VolumeRecord, protocol::Reply> Volumes::admit(const protocol::CreateVolume& request, std::uint32_t uid) {
     const UserLimits& limits = p_.config.limits_of(uid);
     if (request.size_bytes > limits.largest_volume) {
         return std::unexpected(limit_refusal(protocol::LimitKind::VolumeSize, limits.largest_volume, 0, request.size_bytes));
+    }
+    const auto backend = choose_backend(request);
+    if (!backend) {
+        return std::unexpected(backend.error());
     }
     const Usage usage = p_.registry.usage(uid);
     if (usage.volumes >= limits.volumes) {
@@ -51,8 +69,7 @@ std::expected<worker::VolumeRecord, protocol::Reply> Volumes::admit(const protoc
     record.created_ns = realtime_ns();
     record.owner_uid = uid;
     record.type = request.type;
-    record.backend = request.type == VolumeType::Memory ? Backend::Tmpfs : Backend::Image;
-    record.labels_size = request.labels_size;
+    record.backend = *backend;
     if (record.backend == Backend::Image) {
         record.image_bytes = worker::image_bytes_for(record.size_bytes, record.inodes);
         if (record.image_bytes == 0) { // larger than ext4 of this geometry can be
@@ -62,14 +79,30 @@ std::expected<worker::VolumeRecord, protocol::Reply> Volumes::admit(const protoc
     return record;
 }
 
+Task<bool> Volumes::wait_for_name(NameKey key) {
+    bool waited = false;
+    for (auto held = names_held_.find(key); held != names_held_.end(); held = names_held_.find(key)) {
+        const Gate over = held->second;
+        co_await over;
+        waited = true;
+    }
+    co_return waited;
+}
+
 Task<protocol::Reply> Volumes::create(protocol::CreateVolume request, std::uint32_t uid) {
     const NameKey key{uid, request.name.string()};
-    for (auto pending = being_created_.find(key); pending != being_created_.end(); pending = being_created_.find(key)) {
-        const Gate over = pending->second;
-        co_await over;
-    }
-    if (const Volume* existing = p_.registry.find(uid, key.second)) {
-        auto reply = refusal(is_same(request, existing->record) && !existing->removing ? ErrorCode::Ok : ErrorCode::Conflict);
+    for (;;) {
+        co_await wait_for_name(key);
+        const Volume* existing = p_.registry.find(uid, key.second);
+        if (existing == nullptr) {
+            break;
+        }
+        if (existing->change && existing->change->moves) { // its name may be free in a moment
+            const Gate over = existing->change->over;
+            co_await over;
+            continue;
+        }
+        auto reply = refusal(is_same(request, existing->record) ? ErrorCode::Ok : ErrorCode::Conflict);
         reply.volume = existing->record.id;
         reply.flags = reply.code == ErrorCode::Ok ? protocol::kReplyExisted : 0;
         co_return reply;
@@ -80,10 +113,9 @@ Task<protocol::Reply> Volumes::create(protocol::CreateVolume request, std::uint3
     }
     const worker::VolumeRecord record = *admitted;
 
-    const Gate over(p_.loop);
-    being_created_.emplace(key, over);
+    const NameHold held(*this, key);
     p_.registry.reserve(uid, record.size_bytes);
-    const auto built = co_await build(record, request.labels);
+    const auto built = co_await build(record, request.labels, request.labels_size);
     p_.registry.unreserve(uid, record.size_bytes);
     if (built) {
         Volume volume;
@@ -92,8 +124,6 @@ Task<protocol::Reply> Volumes::create(protocol::CreateVolume request, std::uint3
         p_.registry.insert(std::move(volume));
         p_.news.volume_changed(*p_.registry.find(record.id));
     }
-    being_created_.erase(key);
-    over.open();
     if (!built) {
         co_return refusal(built.error());
     }
@@ -102,7 +132,7 @@ Task<protocol::Reply> Volumes::create(protocol::CreateVolume request, std::uint3
     co_return reply;
 }
 
-Task<std::expected<void, Failure>> Volumes::build(worker::VolumeRecord record, const worker::Labels& labels) {
+Task<std::expected<void, Failure>> Volumes::build(worker::VolumeRecord record, worker::Labels labels, std::uint32_t labels_size) {
     const bool has_image = record.backend == Backend::Image;
     std::optional<std::uint32_t> slot;
     if (has_image) {
@@ -129,6 +159,7 @@ Task<std::expected<void, Failure>> Volumes::build(worker::VolumeRecord record, c
     if (result) {
         worker::CommitVolume commit;
         commit.record = record;
+        commit.labels_size = labels_size;
         commit.labels = labels;
         const WorkerReply committed = co_await p_.workers.order(commit);
         lost = committed.lost;
@@ -140,7 +171,8 @@ Task<std::expected<void, Failure>> Volumes::build(worker::VolumeRecord record, c
         // A lost commit may have been carried out: whatever there is of it goes, so that the answer is true
         if (lost) {
             worker::TrashVolume trash;
-            trash.id = record.id;
+            trash.record = record;
+            trash.forced = 1;
             co_await p_.workers.order(trash);
             worker::EmptyTrash empty;
             empty.id = record.id;
@@ -157,66 +189,12 @@ Task<std::expected<void, Failure>> Volumes::build(worker::VolumeRecord record, c
 }
 
 Task<std::expected<void, Failure>> Volumes::make_filesystem(worker::VolumeRecord record, Fd image, std::uint32_t slot) {
-    auto made = co_await p_.jobs.run_system_job(worker::mkfs_arguments(record), std::move(image), slot);
+    SystemJob job{worker::mkfs_arguments(record), std::move(image), slot, {}};
+    auto made = co_await p_.jobs.run_system_job(std::move(job));
     if (!made && made.error().step == Step::None) {
         made.error().step = Step::MakeFilesystem;
     }
     co_return made;
-}
-
-Task<protocol::Reply> Volumes::remove(protocol::DeleteVolume request, Client client) {
-    for (;;) {
-        Volume* volume = p_.registry.find(request.id);
-        const bool managed = volume != nullptr &&
-                             (volume->record.owner_uid == client.uid || (request.authority == protocol::Authority::Admin && client.admin));
-        if (!managed || volume->removing) {
-            auto reply = refusal(ErrorCode::NotFound);
-            reply.volume = request.id;
-            co_return reply;
-        }
-        if (volume->holders.empty()) {
-            volume->removing = true;
-            break;
-        }
-        const JobId holder = volume->holders.front().job;
-        const JobPointer job = p_.jobs.ending(holder);
-        if (!job || job->settled.await_ready()) {
-            auto reply = refusal(ErrorCode::InUse);
-            reply.volume = request.id;
-            reply.job = holder;
-            co_return reply;
-        }
-        const Gate settled = job->settled;
-        co_await settled;
-    }
-    worker::TrashVolume trash;
-    trash.id = request.id;
-    const WorkerReply trashed = co_await p_.workers.order(trash);
-    if (!trashed.ok()) {
-        if (Volume* volume = p_.registry.find(request.id)) {
-            volume->removing = false;
-            volume->quarantined = volume->quarantined || trashed.lost;
-            p_.news.volume_changed(*volume);
-        }
-        auto reply = refusal(trashed.failure());
-        reply.volume = request.id;
-        co_return reply;
-    }
-    p_.registry.erase(request.id);
-    p_.news.volume_gone(request.id);
-    empty_trash(request.id);
-    protocol::Reply reply;
-    reply.volume = request.id;
-    co_return reply;
-}
-
-Detached Volumes::empty_trash(VolumeId id) {
-    worker::EmptyTrash empty;
-    empty.id = id;
-    const WorkerReply emptied = co_await p_.workers.order(empty);
-    if (!emptied.ok()) {
-        log::error(fmt::format("the trash of volume {} could not be emptied; it is tried again at the next start", to_string(id)));
-    }
 }
 
 protocol::VolumeDetail Volumes::stat(const protocol::StatVolume& request) {
@@ -235,16 +213,44 @@ protocol::VolumeDetail Volumes::stat(const protocol::StatVolume& request) {
 protocol::VolumePage Volumes::page(const protocol::ListVolumes& request) const {
     protocol::VolumePage out;
     const auto volumes = p_.registry.page(request.after, out.volumes.size() + 1);
-    if (volumes.size() > out.volumes.size()) {
-        out.reply.flags |= protocol::kReplyMore;
-    }
+    std::size_t labels = 0;
     for (const Volume* volume : volumes) {
-        if (out.reply.count == out.volumes.size()) {
+        if (out.reply.count == out.volumes.size() || volume->labels.size() > out.labels.size() - labels) {
+            out.reply.flags |= protocol::kReplyMore;
             break;
         }
+        std::ranges::copy(volume->labels, out.labels.begin() + static_cast<std::ptrdiff_t>(labels));
+        labels += volume->labels.size();
         out.volumes[out.reply.count++] = entry_of(*volume);
     }
     return out;
+}
+
+void Volumes::loaded(const worker::LoadedVolume& loaded) {
+    const VolumeId id = loaded.record.id;
+    const bool trashed = loaded.status == protocol::VolumeStatus::Trashed;
+    if (trashed && loaded.record.trashed_until_ns == 0) {
+        to_empty_.emplace(id, loaded.record);
+        return;
+    }
+    if (loaded.record.magic != worker::kVolumeRecordMagic) {
+        // Without a record there is neither owner nor name: nobody can use it, and it is not touched
+        log::error(fmt::format("volume {} has no record that this version can read; it is left as it is", to_string(id)));
+        return;
+    }
+    Volume volume;
+    volume.record = loaded.record;
+    volume.trashed = trashed;
+    if (!trashed && volume.record.trashed_until_ns != 0) { // was restored, and not written since
+        volume.record.trashed_until_ns = 0;
+        volume.record_is_stale = true;
+    }
+    volume.quarantined = loaded.status == protocol::VolumeStatus::Quarantined;
+    volume.labels.assign(reinterpret_cast<const char*>(loaded.labels.data()),
+                         std::min<std::size_t>(loaded.labels_size, loaded.labels.size()));
+    if (!p_.registry.insert(std::move(volume))) {
+        log::error(fmt::format("volume {} has a name that another volume of its owner has; it is left as it is", to_string(id)));
+    }
 }
 
 Task<std::expected<void, Failure>> Volumes::load() {
@@ -254,91 +260,15 @@ Task<std::expected<void, Failure>> Volumes::load() {
             return;
         }
         std::memcpy(&part, bytes.data(), sizeof part);
-        for (const auto& loaded : std::span(part.volumes).first(std::min<std::size_t>(part.answer.count, part.volumes.size()))) {
-            if (loaded.record.magic != worker::kVolumeRecordMagic) {
-                // Without a record there is neither owner nor name: nobody can use it, and it is not touched
-                log::error(
-                    fmt::format("volume {} has no record that this version can read; it is left as it is", to_string(loaded.record.id)));
-                continue;
-            }
-            Volume volume;
-            volume.record = loaded.record;
-            volume.quarantined = loaded.status == protocol::VolumeStatus::Quarantined;
-            volume.labels.assign(reinterpret_cast<const char*>(loaded.labels.data()),
-                                 std::min<std::size_t>(loaded.record.labels_size, loaded.labels.size()));
-            if (!p_.registry.insert(std::move(volume))) {
-                log::error(fmt::format("volume {} has a name that another volume of its owner has; it is left as it is",
-                                       to_string(loaded.record.id)));
-            }
+        btrfs_errno_ = part.btrfs_errno;
+        for (const auto& one : std::span(part.volumes).first(std::min<std::size_t>(part.answer.count, part.volumes.size()))) {
+            loaded(one);
         }
     });
     if (!reply.ok()) {
         co_return std::unexpected(reply.failure());
     }
     co_return std::expected<void, Failure>();
-}
-
-void Volumes::keep_records_fresh() {
-    p_.loop.after(kFlushInterval, [this] {
-        write_stale_records();
-        keep_records_fresh();
-    });
-}
-
-void Volumes::keep_clean() {
-    p_.loop.after(p_.config.cleaner_interval, [this] {
-        p_.jobs.release_dead();
-        remove_idle_memory_volumes();
-        keep_clean();
-    });
-}
-
-Detached Volumes::remove_idle_memory_volumes() {
-    const std::chrono::nanoseconds timeout = p_.config.memory_volume_timeout;
-    if (timeout.count() == 0) {
-        co_return;
-    }
-    const std::int64_t before = realtime_ns() - timeout.count();
-    std::vector<std::pair<VolumeId, std::uint32_t>> idle;
-    for (const auto& [id, volume] : p_.registry.all()) {
-        if (volume.record.type == VolumeType::Memory && volume.holders.empty() && !volume.removing && !volume.quarantined &&
-            std::max(volume.record.created_ns, volume.record.last_used_ns) < before) {
-            idle.emplace_back(id, volume.record.owner_uid);
-        }
-    }
-    for (const auto& [id, owner] : idle) {
-        const Volume* volume = p_.registry.find(id);
-        if (volume == nullptr || !volume->holders.empty()) {
-            continue; // while the one before it was being removed
-        }
-        protocol::DeleteVolume request;
-        request.id = id;
-        const protocol::Reply removed = co_await remove(request, Client{.uid = owner});
-        if (removed.code == ErrorCode::Ok) {
-            log::info(fmt::format("memory volume {} was idle for longer than {} and is removed", to_string(id),
-                                  format_duration(p_.config.memory_volume_timeout)));
-        }
-    }
-}
-
-Detached Volumes::write_stale_records() {
-    std::vector<VolumeId> stale;
-    for (const auto& [id, volume] : p_.registry.all()) {
-        if (volume.record_is_stale && !volume.removing && !volume.quarantined && stale.size() < kFlushAtOnce) {
-            stale.push_back(id);
-        }
-    }
-    for (const VolumeId id : stale) {
-        Volume* volume = p_.registry.find(id);
-        if (volume == nullptr || volume->removing) {
-            continue;
-        }
-        volume->record_is_stale = false;
-        ++volume->record.generation;
-        worker::UpdateRecord update;
-        update.record = volume->record;
-        co_await p_.workers.order(update); // not durable: a crash may cost the last use's time, no more
-    }
 }
 
 } // namespace joblet::broker

@@ -1,11 +1,16 @@
-// Operations on volumes: the decisions here, the disk in a worker, mkfs in a system job.
+// Operations on volumes: the decisions here, the disk in a worker, mkfs and the deletion of contents in a system job.
+// volumes.cpp: create, list, load. volume_changes.cpp: rename, labels, protection. volume_removal.cpp: trash. volume_upkeep.cpp: the
+// cleaner, and records that are behind.
 #pragma once
 
 #include <cstdint>
 #include <expected>
 #include <map>
+#include <memory>
+#include <set>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "broker-root/broker/config.h"
 #include "broker-root/broker/doorman.h"
@@ -31,32 +36,84 @@ class Volumes {
     };
     explicit Volumes(Parts parts) : p_(parts) {}
 
+    // ---- requests; a refusal names the volume it is about
     // The same name again with the same type, size, inodes and explicit backend gives the same volume (kReplyExisted).
     Task<protocol::Reply> create(protocol::CreateVolume request, std::uint32_t uid);
     Task<protocol::Reply> remove(protocol::DeleteVolume request, Client client);
+    Task<protocol::Reply> restore(protocol::RestoreVolume request, Client client);
+    Task<protocol::Reply> protect(protocol::ProtectVolume request, Client client);
+    Task<protocol::Reply> label(protocol::LabelVolume request, Client client);
+    Task<protocol::Reply> rename(protocol::RenameVolume request, Client client);
     // A bare refusal is in `reply` alone.
     protocol::VolumeDetail stat(const protocol::StatVolume& request);
     [[nodiscard]] protocol::VolumePage page(const protocol::ListVolumes& request) const;
 
     // At start: all records.
     Task<std::expected<void, Failure>> load();
-    // From then on: records whose last_used has moved on are written, a few at a time.
+    // From then on: records that are behind are written, a few at a time.
     void keep_records_fresh();
-    // And what is over is cleared away, every cleaner_interval.
+    // And what is over is cleared away, now and every cleaner_interval.
     void keep_clean();
 
   private:
     using NameKey = std::pair<std::uint32_t, std::string>;
+    using Change = std::unique_ptr<ChangeOfVolume>;
+    enum class Moves : std::uint8_t { No, Yes };
 
+    // Waits for what is being done to the volume. NotFound if it is not there, or not this client's to manage.
+    Task<std::expected<Change, protocol::Reply>> begin(VolumeId id, Client client, protocol::Authority authority, Moves moves);
+    // Nobody makes, renames or restores a volume of that name while it is held. Precondition: it is not held.
+    class NameHold;
+    Task<bool> wait_for_name(NameKey key);
+    // Until no job has the volume: an ending one is waited for, a running one gives it up if forced.
+    Task<std::expected<void, protocol::Reply>> let_go(Volume& volume, bool forced);
+    // A worker that was lost may have carried the order out: it is given once more. `moves`: then NotFound says that it has been.
+    template <class Order> Task<WorkerReply> insist(Order order, Moves moves) {
+        WorkerReply reply = co_await p_.workers.order(order);
+        if (reply.lost) {
+            reply = co_await p_.workers.order(order);
+            if (moves == Moves::Yes && !reply.lost && reply.answer.code == ErrorCode::NotFound) {
+                reply.answer.code = ErrorCode::Ok;
+            }
+        }
+        co_return reply;
+    }
+
+    std::expected<protocol::Backend, protocol::Reply> choose_backend(const protocol::CreateVolume& request) const;
     std::expected<worker::VolumeRecord, protocol::Reply> admit(const protocol::CreateVolume& request, std::uint32_t uid);
-    Task<std::expected<void, Failure>> build(worker::VolumeRecord record, const worker::Labels& labels);
+    Task<std::expected<void, Failure>> build(worker::VolumeRecord record, worker::Labels labels, std::uint32_t labels_size);
     Task<std::expected<void, Failure>> make_filesystem(worker::VolumeRecord record, Fd image, std::uint32_t slot);
-    Detached empty_trash(VolumeId id);
+    void loaded(const worker::LoadedVolume& loaded);
+    Task<std::expected<void, Failure>> delete_contents(worker::VolumeRecord record);
+    Detached empty_trash(worker::VolumeRecord record);
     Detached write_stale_records();
     Detached remove_idle_memory_volumes();
+    void empty_old_trash();
 
     Parts p_;
-    std::map<NameKey, Gate> being_created_;
+    std::map<NameKey, Gate> names_held_;
+    std::map<VolumeId, worker::VolumeRecord> to_empty_; // in the trash, to go as soon as it can be done
+    std::set<VolumeId> being_emptied_;
+    int btrfs_errno_ = ENOTTY; // 0: the store holds btrfs volumes
+};
+
+// Held from the decision about a name until the registry knows.
+class Volumes::NameHold {
+  public:
+    NameHold(Volumes& volumes, NameKey key) : volumes_(volumes), key_(std::move(key)), over_(volumes.p_.loop) {
+        volumes_.names_held_.emplace(key_, over_);
+    }
+    ~NameHold() {
+        volumes_.names_held_.erase(key_);
+        over_.open();
+    }
+    NameHold(const NameHold&) = delete;
+    NameHold& operator=(const NameHold&) = delete;
+
+  private:
+    Volumes& volumes_;
+    NameKey key_;
+    Gate over_;
 };
 
 } // namespace joblet::broker

@@ -53,15 +53,20 @@ void Workers::dispatch() {
         }
         const bool sent = send_datagram(worker.socket.get(), worker.current->bytes, descriptors, Wait::No);
         worker.current->descriptors.clear(); // the worker has its own now; ours would keep mounts alive
-        worker.deadline = loop_.after(patience_, [this, index] {
-            supervisor_.replace(Role::Worker, index);
-            lose(index, "took too long and was given up");
-        });
+        set_deadline(index);
         if (!sent) {
             lose(index, "does not take orders");
             supervisor_.replace(Role::Worker, index);
         }
     }
+}
+
+void Workers::set_deadline(std::uint32_t index) {
+    loop_.cancel(workers_[index].deadline);
+    workers_[index].deadline = loop_.after(patience_, [this, index] {
+        supervisor_.replace(Role::Worker, index);
+        lose(index, "took too long and was given up");
+    });
 }
 
 void Workers::receive(std::uint32_t index) {
@@ -94,7 +99,9 @@ void Workers::receive(std::uint32_t index) {
         if (worker.current->part) {
             worker.current->part(bytes);
         }
-        if (reply.answer.more == 0) {
+        if (reply.answer.more != 0) {
+            set_deadline(index); // a long list is no sign of trouble
+        } else {
             reply.descriptors = std::move(received->descriptors);
             finish(worker, std::move(reply));
             dispatch();

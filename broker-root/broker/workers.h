@@ -69,6 +69,7 @@ class Workers {
 
     Completion<WorkerReply> enqueue(Pending pending);
     void dispatch();
+    void set_deadline(std::uint32_t index);
     void receive(std::uint32_t index);
     void lose(std::uint32_t index, const char* why);
     void finish(Worker& worker, WorkerReply reply);

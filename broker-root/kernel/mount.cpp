@@ -197,6 +197,11 @@ Result<void> set_attributes(int mount, Attributes attributes) {
     return change_mount(mount, {.attr_set = bits_of(attributes)});
 }
 
+Result<void> replace_attributes(int mount, Attributes attributes) {
+    constexpr std::uint64_t kAll = kNoSuidNoDev | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_RDONLY;
+    return change_mount(mount, {.attr_set = bits_of(attributes), .attr_clr = kAll & ~bits_of(attributes)});
+}
+
 Result<void> make_read_only(int mount) {
     return change_mount(mount, {.attr_set = MOUNT_ATTR_RDONLY});
 }

@@ -45,6 +45,8 @@ Result<Fd> clone_mount(int directory, const char* name);
 
 // For detached mounts. idmap: a user namespace descriptor; possible once.
 Result<void> set_attributes(int mount, Attributes attributes);
+// The same, and what is not among them is cleared: a clone has what the mount has that it was cloned from.
+Result<void> replace_attributes(int mount, Attributes attributes);
 Result<void> make_read_only(int mount);
 Result<void> idmap_mount(int mount, int user_namespace);
 

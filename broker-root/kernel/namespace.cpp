@@ -1,7 +1,9 @@
 #include "broker-root/kernel/namespace.h"
 
 #include <fcntl.h>
+#include <linux/nsfs.h>
 #include <sched.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -44,6 +46,10 @@ Result<Fd> own_mount_namespace(int proc) {
         return last_errno();
     }
     return opened;
+}
+
+bool is_mount_namespace(int fd) {
+    return ::ioctl(fd, NS_GET_NSTYPE) == CLONE_NEWNS;
 }
 
 Result<void> enter_mount_namespace(int mount_namespace) {

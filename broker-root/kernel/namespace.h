@@ -16,6 +16,8 @@ Result<void> pivot_to(int root);
 
 // Descriptor of the caller's own mount namespace, opened through a detached proc mount.
 Result<Fd> own_mount_namespace(int proc);
+// False for anything else, a process descriptor too, which setns(2) would take for the namespace of that process.
+bool is_mount_namespace(int fd);
 // setns(CLONE_NEWNS). Root and cwd become that namespace's.
 Result<void> enter_mount_namespace(int mount_namespace);
 

@@ -75,6 +75,14 @@ Result<void> sync_to_disk(int fd) {
     return checked(::fsync(fd));
 }
 
+Result<void> sync_file_system(int fd) {
+    return checked(::syncfs(fd));
+}
+
+Result<void> make_mount_point(int parent, const char* name) {
+    return checked(::mkdirat(parent, name, 0700));
+}
+
 Result<void> make_directory(int parent, const char* name, std::uint32_t mode) {
     if (::mkdirat(parent, name, mode & 0700U) < 0) {
         return last_errno();

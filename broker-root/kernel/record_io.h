@@ -24,8 +24,13 @@ Result<void> replace_file(int directory, const char* name, const char* temporary
 // fsync(2) of a file or directory opened for reading or writing.
 Result<void> sync_to_disk(int fd);
 
+// syncfs(2): everything on the file system that the descriptor, open for reading or writing, is on.
+Result<void> sync_file_system(int fd);
+
 // With exactly that mode, whatever the umask; owned by the caller. EEXIST if there is anything of that name.
 Result<void> make_directory(int parent, const char* name, std::uint32_t mode);
+// mkdir(2) alone, `parent` may be O_PATH; nothing is opened. Mode 0700. EEXIST if there is anything of that name.
+Result<void> make_mount_point(int parent, const char* name);
 // Names in the directory, without "." and "..". The descriptor must be open for reading; its position is changed.
 Result<std::vector<std::string>> list_directory(int directory);
 // Not an error if there is none of that name.

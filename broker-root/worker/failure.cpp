@@ -19,8 +19,10 @@ constexpr auto kCodes = std::to_array<Row>({
     {EDQUOT, ErrorCode::OutOfSpace},
     {EOPNOTSUPP, ErrorCode::Unsupported},
     {EFBIG, ErrorCode::Unsupported},
-    {EUCLEAN, ErrorCode::Quarantined}, // ext4: the structure needs cleaning
-    {EBADMSG, ErrorCode::Quarantined}, // ext4: a checksum is wrong
+    {ENOTTY, ErrorCode::Unsupported},   // a file system that is no btrfs
+    {ENOTCONN, ErrorCode::Unsupported}, // btrfs without quotas
+    {EUCLEAN, ErrorCode::Quarantined},  // ext4: the structure needs cleaning
+    {EBADMSG, ErrorCode::Quarantined},  // ext4: a checksum is wrong
 });
 
 } // namespace

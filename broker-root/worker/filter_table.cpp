@@ -1,7 +1,9 @@
 #include "broker-root/worker/filter_table.h"
 
 #include <fcntl.h>
+#include <linux/btrfs.h>
 #include <linux/loop.h>
+#include <linux/nsfs.h>
 #include <linux/openat2.h>
 #include <sched.h>
 #include <sys/file.h>
@@ -58,12 +60,19 @@ constexpr auto kCalls = std::to_array<SyscallRule>({
     {SYS_fchmod, "fchmod", "directories that jobs must be able to enter; an image taken back"},
     {SYS_fchownat, "fchownat", "an image to the slot and back; the root of a new volume", {arg_is32(4, AT_EMPTY_PATH)}},
     {SYS_fsync, "fsync", "before a promise"},
+    {SYS_syncfs, "syncfs", "before a promise about a btrfs subvolume"},
     {SYS_fallocate, "fallocate", "an image has all its blocks from the start", {arg_is32(1, 0)}},
     {SYS_flock, "flock", "claims an image for writing", {arg_is32(1, LOCK_EX | LOCK_NB)}},
     {SYS_flock, "flock", "claims an image for reading", {arg_is32(1, LOCK_SH | LOCK_NB)}},
     // loop devices
     {SYS_ioctl, "ioctl", "finds a free loop device", {arg_is32(1, LOOP_CTL_GET_FREE)}},
     {SYS_ioctl, "ioctl", "binds it to an image", {arg_is32(1, LOOP_CONFIGURE)}},
+    // btrfs
+    {SYS_ioctl, "ioctl", "makes a volume's subvolume", {arg_is32(1, BTRFS_IOC_SUBVOL_CREATE)}},
+    {SYS_ioctl, "ioctl", "limits it", {arg_is32(1, BTRFS_IOC_QGROUP_LIMIT)}},
+    {SYS_ioctl, "ioctl", "removes it, with what is in it", {arg_is32(1, BTRFS_IOC_SNAP_DESTROY)}},
+    {SYS_ioctl, "ioctl", "finds its id, under which it was counted", {arg_is32(1, BTRFS_IOC_INO_LOOKUP)}},
+    {SYS_ioctl, "ioctl", "removes that count", {arg_is32(1, BTRFS_IOC_QGROUP_CREATE)}},
     // mounts
     {SYS_fsopen, "fsopen", "tmpfs, devpts, ext4", {arg_is32(1, FSOPEN_CLOEXEC)}},
     {SYS_fsconfig, "fsconfig", "their options"},
@@ -73,11 +82,13 @@ constexpr auto kCalls = std::to_array<SyscallRule>({
     {SYS_mount_setattr, "mount_setattr", "a new namespace gets private", {arg_is32(2, AT_RECURSIVE)}},
     {SYS_move_mount, "move_mount", "attaches a mount given by descriptor at a path", {arg_is32(4, MOVE_MOUNT_F_EMPTY_PATH)}},
     {SYS_unshare, "unshare", "a namespace for a template", {arg_is(0, CLONE_NEWNS)}},
-    {SYS_setns, "setns", "into it, and back", {arg_is32(1, CLONE_NEWNS)}},
+    {SYS_setns, "setns", "into it or a running job's, and back", {arg_is32(1, CLONE_NEWNS)}},
+    {SYS_ioctl, "ioctl", "whether the job's is one", {arg_is32(1, NS_GET_NSTYPE)}},
     {SYS_fchdir, "fchdir", "pivots a template"},
     {SYS_chdir, "chdir", "pivots a template"},
     {SYS_pivot_root, "pivot_root", "pivots a template"},
     {SYS_umount2, "umount2", "drops the old root of a template", {arg_is32(1, MNT_DETACH)}},
+    {SYS_umount2, "umount2", "detaches a volume from a running job", {arg_is32(1, MNT_DETACH | UMOUNT_NOFOLLOW)}},
 });
 
 } // namespace

@@ -13,6 +13,7 @@
 
 #include "broker-root/kernel/mount.h"
 #include "broker-root/kernel/record_io.h"
+#include "broker-root/worker/live.h"
 #include "broker-root/worker/record.h"
 #include "shared/log.h"
 
@@ -23,6 +24,10 @@ using kernel::Attributes;
 
 constexpr auto kExit = "exit";
 constexpr std::chrono::milliseconds kUnmountPatience{5000};
+
+bool is_system(const JobRecord& record) {
+    return record.kind == static_cast<std::uint32_t>(JobKind::System);
+}
 
 std::string temporary_name(const JobId& id) {
     return to_string(id) + ".new";
@@ -111,9 +116,10 @@ Outcome<void> remove_exit_directory(const Fd& ended_jobs, const JobId& id) {
 
 Outcome<Jobs::Prepared> Jobs::prepare(const PrepareJob& order, int user_namespace) {
     const auto volumes = std::span(order.volumes).first(order.volume_count);
+    const Place place_of_volumes = is_system(order.record) ? Place::Trash : Place::Volumes;
     std::vector<Fd> mounted;
     for (const auto& volume : volumes) {
-        auto mount = store_.open(volume, {volume.access, order.slot_first, user_namespace});
+        auto mount = store_.open(volume, {volume.access, order.slot_first, user_namespace}, place_of_volumes);
         if (!mount) {
             return std::unexpected(mount.error());
         }
@@ -159,7 +165,7 @@ Outcome<Jobs::Prepared> Jobs::prepare(const PrepareJob& order, int user_namespac
     return out;
 }
 
-Outcome<Fd> Jobs::make_files(JobRecord record) const {
+Outcome<Fd> Jobs::make_files(const JobRecord& record) const {
     const auto name = hex_digits(record.id.bytes);
     if (const auto made = kernel::make_directory(own_.ended_jobs.get(), name.data(), 0700); !made) {
         return failed(Step::MakeJobDirectory, made.error());
@@ -167,15 +173,19 @@ Outcome<Fd> Jobs::make_files(JobRecord record) const {
     const auto directory = kernel::open_beneath(own_.ended_jobs.get(), name.data(), O_PATH | O_DIRECTORY);
     auto file = directory ? kernel::open_beneath(directory->get(), kExit, O_RDWR | O_APPEND | O_CREAT | O_EXCL, 0600)
                           : std::unexpected(directory.error());
-    seal(record);
-    const auto written = file ? kernel::replace_file(own_.running_jobs.get(), name.data(), temporary_name(record.id).c_str(),
-                                                     std::as_bytes(std::span(&record, 1)), kernel::Durability::Lazy)
-                              : std::unexpected(file.error());
+    const auto written = file ? write_running(record) : std::unexpected(file.error());
     if (!written) {
         remove_files(record.id);
         return failed(Step::MakeJobDirectory, written.error());
     }
     return std::move(*file);
+}
+
+// Not synced: what it is about does not outlive the host either.
+kernel::Result<void> Jobs::write_running(JobRecord record) const {
+    seal(record);
+    return kernel::replace_file(own_.running_jobs.get(), hex_digits(record.id.bytes).data(), temporary_name(record.id).c_str(),
+                                std::as_bytes(std::span(&record, 1)), kernel::Durability::Lazy);
 }
 
 void Jobs::remove_files(const JobId& id) const {
@@ -188,6 +198,37 @@ void Jobs::remove_files(const JobId& id) const {
     }
 }
 
+Outcome<void> Jobs::attach(const AttachVolume& order, int user_namespace, int mount_namespace) const {
+    const auto before = record_of(own_.running_jobs, order.record.id);
+    if (!before) {
+        return failed(Step::AttachVolume, ENOENT);
+    }
+    if (const auto written = write_running(order.record); !written) {
+        return failed(Step::AttachVolume, written.error());
+    }
+    auto attached = [&]() -> Outcome<void> {
+        const auto mount = store_.open(order.volume, {order.volume.access, order.slot_first, user_namespace}, Place::Volumes);
+        return mount ? mount_in_job(own_, mount_namespace, mount->get(), order.volume.name) : std::unexpected(mount.error());
+    }();
+    if (!attached) {
+        if (const auto undone = write_running(*before); !undone) { // says more than there is, which is the safe side
+            log::warning(fmt::format("the record of job {} still names a volume that was not attached", to_string(order.record.id)));
+        }
+    }
+    return attached;
+}
+
+Outcome<void> Jobs::detach(const DetachVolume& order, int mount_namespace) const {
+    if (!record_of(own_.running_jobs, order.record.id)) {
+        return failed(Step::DetachVolume, ENOENT);
+    }
+    if (auto detached = unmount_in_job(own_, mount_namespace, order.name, order.target); !detached) {
+        return detached;
+    }
+    const auto written = write_running(order.record);
+    return written ? Outcome<void>() : failed(Step::DetachVolume, written.error());
+}
+
 Outcome<void> Jobs::finish(const JobId& id, std::vector<Fd> descriptors) const {
     descriptors.clear(); // unmounts what nothing else holds
     if (const auto record = record_of(own_.running_jobs, id)) {
@@ -195,7 +236,8 @@ Outcome<void> Jobs::finish(const JobId& id, std::vector<Fd> descriptors) const {
             if (record->access[i] == protocol::Access::ReadOnly) {
                 continue; // other jobs may be reading it
             }
-            if (auto free = store_.wait_until_free(record->volumes[i], kUnmountPatience); !free) {
+            const Place place = is_system(*record) ? Place::Trash : Place::Volumes;
+            if (auto free = store_.wait_until_free(record->volumes[i], kUnmountPatience, place); !free) {
                 return free;
             }
         }

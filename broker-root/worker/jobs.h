@@ -22,13 +22,17 @@ class Jobs {
     };
     // Leaves nothing behind if it fails.
     Outcome<Prepared> prepare(const PrepareJob& order, int user_namespace);
+    // See the orders of the same names.
+    [[nodiscard]] Outcome<void> attach(const AttachVolume& order, int user_namespace, int mount_namespace) const;
+    [[nodiscard]] Outcome<void> detach(const DetachVolume& order, int mount_namespace) const;
     // InUse, and the record stays, if a volume that the job could write is still attached after some seconds.
     [[nodiscard]] Outcome<void> finish(const JobId& id, std::vector<Fd> descriptors) const;
     [[nodiscard]] Outcome<void> release(const JobId& id) const;
     Outcome<void> load(const std::function<void(const LoadedJob&)>& tell) const;
 
   private:
-    [[nodiscard]] Outcome<Fd> make_files(JobRecord record) const;
+    [[nodiscard]] Outcome<Fd> make_files(const JobRecord& record) const;
+    [[nodiscard]] kernel::Result<void> write_running(JobRecord record) const;
     void remove_files(const JobId& id) const;
 
     const OwnNamespace& own_;

@@ -39,27 +39,36 @@ bool is_sound(const StageVolume& order) {
     return order.zero == 0 && is_sound(order.record) &&
            (order.record.backend == Backend::Image ? is_slot(order.slot_first) : order.slot_first == 0);
 }
+bool are_labels(const Labels& labels, std::uint32_t size) {
+    return size <= labels.size() && std::all_of(labels.begin() + size, labels.end(), [](std::uint8_t byte) { return byte == 0; });
+}
 bool is_sound(const CommitVolume& order) {
-    return is_sound(order.record) &&
-           std::all_of(order.labels.begin() + order.record.labels_size, order.labels.end(), [](std::uint8_t byte) { return byte == 0; });
+    return order.zero == 0 && is_sound(order.record) && are_labels(order.labels, order.labels_size);
 }
 bool is_sound(const UpdateRecord& order) {
     return order.zero == 0 && is_flag(order.durable) && is_sound(order.record);
 }
+bool is_sound(const TrashVolume& order) {
+    return order.zero == 0 && is_flag(order.forced) && is_sound(order.record);
+}
+bool is_sound(const RestoreVolume& order) {
+    return is_sound(order.record);
+}
+bool is_sound(const SetLabels& order) {
+    return !order.id.is_none() && order.zero == 0 && are_labels(order.labels, order.labels_size);
+}
 template <class O>
-concept OnlyNamesAnId = std::is_same_v<O, DiscardStaging> || std::is_same_v<O, TrashVolume> || std::is_same_v<O, EmptyTrash> ||
-                        std::is_same_v<O, FinishJob> || std::is_same_v<O, ReleaseJob>;
+concept OnlyNamesAnId =
+    std::is_same_v<O, DiscardStaging> || std::is_same_v<O, EmptyTrash> || std::is_same_v<O, FinishJob> || std::is_same_v<O, ReleaseJob>;
 bool is_sound(const OnlyNamesAnId auto& order) {
     return !order.id.is_none();
 }
 
 bool is_sound(const MountVolume& volume) {
-    if (volume.id.is_none() || !is_name(volume.name) || !volume.target.well_formed() || !is_size(volume.size_bytes) ||
-        volume.inodes > volume.size_bytes / protocol::kBytesPerInodeMin ||
-        (volume.backend != Backend::Image && volume.backend != Backend::Tmpfs)) {
-        return false;
-    }
-    return volume.target.empty() || (is_valid_target(volume.target.view()) && !reserved_by(volume.target.view()));
+    const bool backend = volume.backend == Backend::Image || volume.backend == Backend::Tmpfs || volume.backend == Backend::Btrfs;
+    const bool access = volume.access == protocol::Access::ReadWrite || volume.access == protocol::Access::ReadOnly;
+    return !volume.id.is_none() && is_name(volume.name) && is_mount_target(volume.target) && is_size(volume.size_bytes) &&
+           volume.inodes <= volume.size_bytes / protocol::kBytesPerInodeMin && backend && access;
 }
 
 bool is_all_zero(const MountVolume& volume) {
@@ -69,6 +78,11 @@ bool is_all_zero(const MountVolume& volume) {
 bool collide(const MountVolume& a, const MountVolume& b) {
     return a.id == b.id || a.name == b.name ||
            (!a.target.empty() && !b.target.empty() && targets_overlap(a.target.view(), b.target.view()));
+}
+
+// The i-th of the job's, in its record as in the order.
+bool is_entry(const MountVolume& volume, const JobRecord& record, std::size_t i) {
+    return volume.id == record.volumes[i] && volume.access == record.access[i] && volume.target == record.targets[i];
 }
 
 bool is_sound(const PrepareJob& order) {
@@ -86,7 +100,7 @@ bool is_sound(const PrepareJob& order) {
             }
             continue;
         }
-        if (!is_sound(volume) || volume.id != order.record.volumes[i] || volume.access != order.record.access[i]) {
+        if (!is_sound(volume) || !is_entry(volume, order.record, i)) {
             return false;
         }
         for (std::size_t j = 0; j < i; ++j) {
@@ -96,6 +110,16 @@ bool is_sound(const PrepareJob& order) {
         }
     }
     return true;
+}
+
+bool is_sound(const AttachVolume& order) {
+    const auto count = order.record.volume_count;
+    return order.zero == 0 && is_sound(order.record) && order.record.kind == static_cast<std::uint32_t>(JobKind::User) &&
+           is_sound(order.volume) && order.volume.target.empty() && is_slot(order.slot_first) && count != 0 &&
+           is_entry(order.volume, order.record, count - 1);
+}
+bool is_sound(const DetachVolume& order) {
+    return is_sound(order.record) && is_name(order.name) && is_mount_target(order.target);
 }
 
 template <class O> std::expected<Order, int> decode_as(std::span<const std::byte> bytes) {

@@ -35,9 +35,10 @@ struct VolumeRecord {
     std::uint32_t project_id = 0; // 0: none
     protocol::VolumeType type{};
     protocol::Backend backend{};
-    std::uint32_t flags = 0; // none yet
-    std::uint32_t labels_size = 0;
-    std::array<std::uint8_t, 128> reserved{}; // zero
+    std::uint32_t flags = 0; // protocol::kVolumeProtected
+    std::uint32_t zero = 0;
+    std::int64_t trashed_until_ns = 0;        // CLOCK_REALTIME; counts only in trash/, where 0 means: goes at once
+    std::array<std::uint8_t, 120> reserved{}; // zero
     std::array<std::uint8_t, 16> checksum{};
 };
 inline constexpr std::array<char, 8> kVolumeRecordMagic = {'J', 'O', 'B', 'V', 'O', 'L', 'R', '\n'};
@@ -54,8 +55,11 @@ struct JobRecord {
     std::uint32_t slot = 0;
     std::uint32_t volume_count = 0;
     std::uint32_t kind = 0; // JobKind
+    // Bytes of memory volumes that were detached from it while it ran, and that it may still hold open.
+    std::uint64_t detached_memory = 0;
     std::array<VolumeId, protocol::kJobVolumesMax> volumes{};
     std::array<protocol::Access, protocol::kJobVolumesMax> access{};
+    std::array<TargetText, protocol::kJobVolumesMax> targets{}; // where it is mounted besides /volumes/<name>, if anywhere
     std::array<std::uint8_t, 16> checksum{};
 };
 inline constexpr std::array<char, 8> kJobRecordMagic = {'J', 'O', 'B', 'R', 'U', 'N', 'R', '\n'};
@@ -75,6 +79,10 @@ enum class OrderType : std::uint32_t {
     PrepareJob = 9,
     FinishJob = 10,
     ReleaseJob = 11,
+    RestoreVolume = 12,
+    SetLabels = 13,
+    AttachVolume = 14,
+    DetachVolume = 15,
 };
 
 struct OrderHeader {
@@ -85,8 +93,11 @@ struct OrderHeader {
 
 using Labels = std::array<std::uint8_t, protocol::kLabelsMax>;
 
-// At start. Answered by any number of VolumesLoaded, the last with `more` = 0. A directory without a readable record of a
-// version we know gives an entry with status Quarantined and only `id` set. Also removes what a crash left in staging.
+// At start. Answered by any number of VolumesLoaded, the last with `more` = 0: what lies in volumes/ and, with status Trashed,
+// in trash/ (whose contents are not looked at). A directory without a readable record of a version we know gives an
+// entry with only `id` and status Quarantined (volumes/) or Trashed (trash/: without any record, so that it goes at once;
+// what has a record of another version is left alone and not reported). Also removes what a crash left in staging, and finds
+// out whether the store can hold btrfs volumes.
 struct LoadVolumes {
     static constexpr auto kType = OrderType::LoadVolumes;
     OrderHeader header;
@@ -112,7 +123,9 @@ struct CommitVolume {
     static constexpr auto kType = OrderType::CommitVolume;
     OrderHeader header;
     VolumeRecord record;
-    Labels labels{}; // record.labels_size of it
+    std::uint32_t labels_size = 0;
+    std::uint32_t zero = 0;
+    Labels labels{}; // labels_size of it, then zero
 };
 struct DiscardStaging {
     static constexpr auto kType = OrderType::DiscardStaging;
@@ -127,13 +140,33 @@ struct UpdateRecord {
     std::uint32_t durable = 0;
     std::uint32_t zero = 0;
 };
-// Rename into trash/, fsync: after the answer the volume is gone for good.
+// Writes the record if it says another trashed_until_ns than the one on disk, renames into trash/, fsync: after the answer the
+// volume is in the trash, also after a crash. InUse if the kernel says that it is attached, unless `forced`.
 struct TrashVolume {
     static constexpr auto kType = OrderType::TrashVolume;
     OrderHeader header;
-    VolumeId id;
+    VolumeRecord record;
+    std::uint32_t forced = 0;
+    std::uint32_t zero = 0;
 };
-// Removes trash/<id>: its own files record, labels and image, nothing else.
+// Back: the record, which may have a new name, is written in trash/, then renamed into volumes/. It still says trashed_until_ns,
+// so that a crash between the two changes nothing; in volumes/ that counts for nothing.
+struct RestoreVolume {
+    static constexpr auto kType = OrderType::RestoreVolume;
+    OrderHeader header;
+    VolumeRecord record;
+};
+// Replaces volumes/<id>/labels, durably.
+struct SetLabels {
+    static constexpr auto kType = OrderType::SetLabels;
+    OrderHeader header;
+    VolumeId id;
+    std::uint32_t labels_size = 0;
+    std::uint32_t zero = 0;
+    Labels labels{};
+};
+// Removes trash/<id>: what the backend made, labels, record, directory, in this order and nothing else. sys_errno ENOTEMPTY if a
+// subvolume lies in the volume: its contents must be deleted from inside first.
 struct EmptyTrash {
     static constexpr auto kType = OrderType::EmptyTrash;
     OrderHeader header;
@@ -164,6 +197,7 @@ struct PrepareJob {
     std::array<MountVolume, protocol::kJobVolumesMax> volumes{};
 };
 // The base of system jobs: the host's /usr, read-only, and nothing else. Users cannot name it (it fails is_valid_name).
+// A system job's volumes are opened in trash/, whatever their records call them: it is there to delete their contents.
 inline constexpr std::string_view kSystemBase = "@system";
 
 // Answer to PrepareJob: these descriptors, then one detached mount for each volume (idmapped, nosuid, nodev, and read-only
@@ -177,6 +211,26 @@ enum PreparedDescriptor : std::uint8_t {
     kShmMount = 5,     // tmpfs of the slot's, 1777: /dev/shm
     kPtsMount = 6,     // devpts instance of the slot's: /dev/pts
     kPreparedFixed = 7,
+};
+
+// Two descriptors: V of the job's slot, and the job's mount namespace. Writes the job's record first, so that after a crash
+// nobody else gets what the job may have; then mounts the volume at /volumes/<name> there. On failure the record is as before.
+struct AttachVolume {
+    static constexpr auto kType = OrderType::AttachVolume;
+    OrderHeader header;
+    JobRecord record; // as it is to be
+    MountVolume volume;
+    std::uint32_t slot_first = 0;
+    std::uint32_t zero = 0;
+};
+// One descriptor: the job's mount namespace. Unmounts (lazily) /volumes/<name> and the target, and then writes the job's record.
+// What is not mounted is no error.
+struct DetachVolume {
+    static constexpr auto kType = OrderType::DetachVolume;
+    OrderHeader header;
+    JobRecord record; // as it is to be
+    NameText name;
+    TargetText target; // may be empty
 };
 
 // After the job's end: removes /run/joblet/jobs/<id> and closes the descriptors that come with it (any
@@ -194,7 +248,7 @@ struct ReleaseJob {
 };
 
 using Order = std::variant<LoadVolumes, LoadJobs, StageVolume, CommitVolume, DiscardStaging, UpdateRecord, TrashVolume, EmptyTrash,
-                           PrepareJob, FinishJob, ReleaseJob>;
+                           PrepareJob, FinishJob, ReleaseJob, RestoreVolume, SetLabels, AttachVolume, DetachVolume>;
 inline constexpr std::size_t kOrderSizeMax = 8192;
 
 // Pure: exact size for its type, known enums, zero where it must be zero, texts well formed. An error is EBADMSG.
@@ -213,15 +267,18 @@ struct Answer {
 struct LoadedVolume {
     VolumeRecord record;
     protocol::VolumeStatus status{};
-    std::uint32_t zero = 0;
+    std::uint32_t labels_size = 0;
     Labels labels{};
 };
 inline constexpr std::size_t kVolumesPerAnswer = 4;
 struct VolumesLoaded {
     Answer answer;
+    // Whether the store holds btrfs volumes: 0 yes; ENOTTY it is no btrfs, ENOTCONN quotas are off there; otherwise what failed.
+    std::int32_t btrfs_errno = 0;
+    std::uint32_t zero = 0;
     std::array<LoadedVolume, kVolumesPerAnswer> volumes{};
 };
-inline constexpr std::size_t kJobsPerAnswer = 16;
+inline constexpr std::size_t kJobsPerAnswer = 8;
 struct LoadedJob {
     JobRecord record;
     ExitRecord exit; // what the job's exit record holds; all zero if nothing

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include <array>
+#include <cstdlib>
 #include <cstring>
 #include <utility>
 #include <vector>
@@ -352,6 +353,13 @@ std::expected<OwnNamespace, std::string> enter_own_namespace(const Layout& layou
     }
     own.self = std::move(*self);
     return own;
+}
+
+void return_to_own(const OwnNamespace& own) {
+    if (const auto back = kernel::enter_mount_namespace(own.self.get()); !back) {
+        log::error("could not return to the worker's own namespace");
+        std::_Exit(EXIT_FAILURE); // another worker is started
+    }
 }
 
 } // namespace joblet::worker

@@ -30,5 +30,7 @@ struct OwnNamespace {
 
 // Enters it, for good. Needs SYS_ADMIN, SYS_CHROOT and MKNOD. Works in a chroot. An error is a sentence.
 std::expected<OwnNamespace, std::string> enter_own_namespace(const Layout& layout, const BrokerConfig& config);
+// From a job's or a template's. If that cannot be, nothing would be what it is taken for: the process ends.
+void return_to_own(const OwnNamespace& own);
 
 } // namespace joblet::worker

@@ -36,7 +36,16 @@ template <class Record, class IdType> std::optional<Record> read_record(std::spa
 }
 
 bool fits(VolumeType type, Backend backend) {
-    return (type == VolumeType::Filesystem && backend == Backend::Image) || (type == VolumeType::Memory && backend == Backend::Tmpfs);
+    switch (backend) {
+    case Backend::Image:
+    case Backend::Btrfs:
+        return type == VolumeType::Filesystem;
+    case Backend::Tmpfs:
+        return type == VolumeType::Memory;
+    case Backend::Auto:
+        break;
+    }
+    return false;
 }
 
 } // namespace
@@ -47,8 +56,8 @@ bool is_sound(const VolumeRecord& record) {
            !record.id.is_none() && record.name.well_formed() && is_valid_name(record.name.view()) && fits(record.type, record.backend) &&
            record.size_bytes >= protocol::kVolumeSizeMin && record.size_bytes <= protocol::kVolumeSizeMax &&
            record.inodes <= record.size_bytes / protocol::kBytesPerInodeMin && record.image_bytes <= INT64_MAX &&
-           (has_image || record.image_bytes == 0) && record.flags == 0 && record.labels_size <= protocol::kLabelsMax &&
-           std::ranges::all_of(record.reserved, [](auto byte) { return byte == 0; });
+           (has_image || record.image_bytes == 0) && (record.flags & ~protocol::kVolumeProtected) == 0 && record.zero == 0 &&
+           record.trashed_until_ns >= 0 && std::ranges::all_of(record.reserved, [](auto byte) { return byte == 0; });
 }
 
 bool is_sound(const JobRecord& record) {
@@ -63,8 +72,15 @@ bool is_sound(const JobRecord& record) {
         if (!known || record.volumes[i].is_none() == used || (!used && record.access[i] != Access{})) {
             return false;
         }
+        if (used ? !is_mount_target(record.targets[i]) : record.targets[i] != TargetText{}) {
+            return false;
+        }
     }
     return true;
+}
+
+bool is_mount_target(const TargetText& text) {
+    return text.well_formed() && (text.empty() || (is_valid_target(text.view()) && !reserved_by(text.view())));
 }
 
 bool start_checksums() {

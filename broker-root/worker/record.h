@@ -16,6 +16,9 @@ bool start_checksums();
 bool is_sound(const VolumeRecord& record);
 bool is_sound(const JobRecord& record);
 
+// Pure: empty, or a path that a volume may be mounted at besides /volumes/<name>.
+bool is_mount_target(const TargetText& text);
+
 void seal(VolumeRecord& record);
 void seal(JobRecord& record);
 

@@ -21,7 +21,10 @@ constexpr std::size_t kAnyNumber = kMaxDescriptors + 1;
 constexpr std::size_t descriptors_with(OrderType type) {
     switch (type) {
     case OrderType::PrepareJob:
+    case OrderType::DetachVolume:
         return 1;
+    case OrderType::AttachVolume:
+        return 2;
     case OrderType::FinishJob:
         return kAnyNumber;
     default:
@@ -33,9 +36,9 @@ template <class O> Answer answer_to(const O& order) {
     return {.type = O::kType, .sequence = order.header.sequence};
 }
 
-constexpr auto kOrderNames =
-    std::to_array<std::string_view>({"", "LoadVolumes", "LoadJobs", "StageVolume", "CommitVolume", "DiscardStaging", "UpdateRecord",
-                                     "TrashVolume", "EmptyTrash", "PrepareJob", "FinishJob", "ReleaseJob"});
+constexpr auto kOrderNames = std::to_array<std::string_view>(
+    {"", "LoadVolumes", "LoadJobs", "StageVolume", "CommitVolume", "DiscardStaging", "UpdateRecord", "TrashVolume", "EmptyTrash",
+     "PrepareJob", "FinishJob", "ReleaseJob", "RestoreVolume", "SetLabels", "AttachVolume", "DetachVolume"});
 static_assert(kOrderNames.size() == std::variant_size_v<Order> + 1);
 
 // The volume or job that an order is about, for the log.
@@ -65,17 +68,15 @@ template <class O, class T> Answer answer_to(const O& order, const Outcome<T>& o
 // Entries of a list, sent in as many answers as they need. `Message` is an Answer followed by an array, `entries`.
 template <class Message, auto Entries> class ListSender {
   public:
-    ListSender(int socket, const Answer& answer) : socket_(socket) {
-        message_.answer = answer;
-    }
+    // `first` is an answer without entries; what it says stands in each.
+    ListSender(int socket, const Message& first) : socket_(socket), empty_(first), message_(first) {}
 
     template <class Entry> void add(const Entry& entry) {
         auto& entries = message_.*Entries;
         if (message_.answer.count == entries.size()) {
             message_.answer.more = 1;
             sent_ = sent_ && send_message(socket_, message_, {}, Wait::Yes);
-            message_ = Message{.answer = message_.answer};
-            message_.answer.count = 0;
+            message_ = empty_;
         }
         entries[message_.answer.count++] = entry;
     }
@@ -89,6 +90,7 @@ template <class Message, auto Entries> class ListSender {
   private:
     int socket_;
     bool sent_ = true;
+    Message empty_;
     Message message_;
 };
 
@@ -127,16 +129,14 @@ bool Service::run() {
 }
 
 bool Service::carry_out(const LoadVolumes& order, Descriptors&) {
-    ListSender<VolumesLoaded, &VolumesLoaded::volumes> list(broker_, answer_to(order));
+    ListSender<VolumesLoaded, &VolumesLoaded::volumes> list(broker_,
+                                                            VolumesLoaded{.answer = answer_to(order), .btrfs_errno = store_.probe_btrfs()});
     const auto loaded = store_.load([&list](const LoadedVolume& volume) { list.add(volume); });
-    const bool sent = list.finish(answer_to(order, loaded));
-    // What a crash left there is nobody's any more, and nobody has to wait for it.
-    store_.empty_trash();
-    return sent;
+    return list.finish(answer_to(order, loaded));
 }
 
 bool Service::carry_out(const LoadJobs& order, Descriptors&) {
-    ListSender<JobsLoaded, &JobsLoaded::jobs> list(broker_, answer_to(order));
+    ListSender<JobsLoaded, &JobsLoaded::jobs> list(broker_, JobsLoaded{.answer = answer_to(order)});
     const auto loaded = jobs_.load([&list](const LoadedJob& job) { list.add(job); });
     return list.finish(answer_to(order, loaded));
 }
@@ -148,7 +148,7 @@ bool Service::carry_out(const StageVolume& order, Descriptors&) {
 }
 
 bool Service::carry_out(const CommitVolume& order, Descriptors&) {
-    return send_message(broker_, answer_to(order, store_.commit(order.record, order.labels)), {}, Wait::Yes);
+    return send_message(broker_, answer_to(order, store_.commit(order.record, {order.labels_size, order.labels})), {}, Wait::Yes);
 }
 
 bool Service::carry_out(const DiscardStaging& order, Descriptors&) {
@@ -160,11 +160,19 @@ bool Service::carry_out(const UpdateRecord& order, Descriptors&) {
 }
 
 bool Service::carry_out(const TrashVolume& order, Descriptors&) {
-    return send_message(broker_, answer_to(order, store_.trash(order.id)), {}, Wait::Yes);
+    return send_message(broker_, answer_to(order, store_.trash(order.record, order.forced != 0)), {}, Wait::Yes);
 }
 
 bool Service::carry_out(const EmptyTrash& order, Descriptors&) {
     return send_message(broker_, answer_to(order, store_.empty(order.id)), {}, Wait::Yes);
+}
+
+bool Service::carry_out(const RestoreVolume& order, Descriptors&) {
+    return send_message(broker_, answer_to(order, store_.restore(order.record)), {}, Wait::Yes);
+}
+
+bool Service::carry_out(const SetLabels& order, Descriptors&) {
+    return send_message(broker_, answer_to(order, store_.set_labels(order.id, {order.labels_size, order.labels})), {}, Wait::Yes);
 }
 
 bool Service::carry_out(const PrepareJob& order, Descriptors& descriptors) {
@@ -177,6 +185,18 @@ bool Service::carry_out(const PrepareJob& order, Descriptors& descriptors) {
         }
     }
     return send_message(broker_, answer_to(order, prepared), handed, Wait::Yes);
+}
+
+bool Service::carry_out(const AttachVolume& order, Descriptors& descriptors) {
+    const auto attached = jobs_.attach(order, descriptors[0].get(), descriptors[1].get());
+    descriptors.clear(); // whoever holds the namespace keeps its mounts
+    return send_message(broker_, answer_to(order, attached), {}, Wait::Yes);
+}
+
+bool Service::carry_out(const DetachVolume& order, Descriptors& descriptors) {
+    const auto detached = jobs_.detach(order, descriptors.front().get());
+    descriptors.clear(); // whoever holds the namespace keeps its mounts
+    return send_message(broker_, answer_to(order, detached), {}, Wait::Yes);
 }
 
 bool Service::carry_out(const FinishJob& order, Descriptors& descriptors) {

@@ -28,7 +28,11 @@ class Service {
     bool carry_out(const UpdateRecord& order, Descriptors& descriptors);
     bool carry_out(const TrashVolume& order, Descriptors& descriptors);
     bool carry_out(const EmptyTrash& order, Descriptors& descriptors);
+    bool carry_out(const RestoreVolume& order, Descriptors& descriptors);
+    bool carry_out(const SetLabels& order, Descriptors& descriptors);
     bool carry_out(const PrepareJob& order, Descriptors& descriptors);
+    bool carry_out(const AttachVolume& order, Descriptors& descriptors);
+    bool carry_out(const DetachVolume& order, Descriptors& descriptors);
     bool carry_out(const FinishJob& order, Descriptors& descriptors);
     bool carry_out(const ReleaseJob& order, Descriptors& descriptors);
 

@@ -3,14 +3,12 @@
 #include <fcntl.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <utility>
 
 #include "broker-root/kernel/mount.h"
 #include "broker-root/kernel/namespace.h"
 #include "broker-root/kernel/record_io.h"
 #include "broker-root/worker/base_entries.h"
-#include "shared/log.h"
 #include "shared/name.h"
 
 namespace joblet::worker {
@@ -162,11 +160,7 @@ Result<Fd> Templates::build(int base, std::span<const std::string> targets) cons
         return std::unexpected(root.error());
     }
     auto built = build_in_new_namespace(root->get(), pieces, own_.proc.get());
-    if (const auto back = kernel::enter_mount_namespace(own_.self.get()); !back) {
-        // Nothing below would be what it is taken for. Another worker is started.
-        log::error("could not return to the worker's own namespace");
-        std::_Exit(EXIT_FAILURE);
-    }
+    return_to_own(own_);
     return built;
 }
 

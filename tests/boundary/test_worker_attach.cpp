@@ -58,7 +58,7 @@ TEST_CASE("one writer or many readers, held by the kernel and not by anybody's m
         CHECK_FALSE(fs::exists(world.installation.ended(refused.record.id)));
         CHECK_FALSE(fs::exists(world.installation.running(refused.record.id)));
     }
-    CHECK(world.worker.order(TrashVolume{.id = image.id}).answer.code == ErrorCode::InUse);
+    CHECK(world.worker.order(TrashVolume{.record = image}).answer.code == ErrorCode::InUse);
     CHECK(world.installation.loops() == 1);
 
     // The worker that attached it is killed: the mount is the job's, and stays.
@@ -82,7 +82,7 @@ TEST_CASE("one writer or many readers, held by the kernel and not by anybody's m
     one.descriptors.clear();
     two.descriptors.clear();
     CHECK(world.installation.loops() == 0);
-    CHECK(second.order(TrashVolume{.id = image.id}).answer.code == ErrorCode::Ok);
+    CHECK(second.order(TrashVolume{.record = image}).answer.code == ErrorCode::Ok);
 }
 
 TEST_CASE("workers that attach at once each get a loop device") {

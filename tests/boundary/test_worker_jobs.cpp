@@ -27,7 +27,7 @@ TEST_CASE("a job gets its world, and what it leaves is removed") {
     create_volume(world.worker, image);
     create_volume(world.worker, memory);
     auto order = make_prepare({image, memory}, Access::ReadWrite);
-    order.volumes[0].target = TargetText("/data/deep");
+    order.volumes[0].target = order.record.targets[0] = TargetText("/data/deep");
     auto reply = world.prepare(order);
     REQUIRE(reply.answer.code == ErrorCode::Ok);
     REQUIRE(reply.descriptors.size() == kPreparedFixed + 2);
@@ -207,7 +207,7 @@ TEST_CASE("templates are shared by like jobs of one owner, and bounded") {
     create_volume(world.worker, memory);
     const auto template_of = [&world, &memory](const std::string& target, std::uint32_t owner, JobId* id = nullptr) {
         auto order = make_prepare({memory}, Access::ReadWrite);
-        order.volumes[0].target = TargetText(target);
+        order.volumes[0].target = order.record.targets[0] = TargetText(target);
         order.record.owner_uid = owner;
         auto reply = world.prepare(order);
         REQUIRE(reply.answer.code == ErrorCode::Ok);

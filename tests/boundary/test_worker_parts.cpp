@@ -1,6 +1,7 @@
 // The worker's decoder, records and filter, without a worker.
 #include <doctest/doctest.h>
 
+#include <linux/btrfs.h>
 #include <linux/loop.h>
 #include <sched.h>
 #include <sys/mount.h>
@@ -40,8 +41,8 @@ template <class O> bool is_refused(O order, const std::function<void(O&)>& spoil
 PrepareJob two_volumes() {
     auto order =
         make_prepare({make_volume_record("a", kMiB, Backend::Image), make_volume_record("b", kMiB, Backend::Tmpfs)}, Access::ReadOnly);
-    order.volumes[0].target = TargetText("/a");
-    order.volumes[1].target = TargetText("/b");
+    order.volumes[0].target = order.record.targets[0] = TargetText("/a");
+    order.volumes[1].target = order.record.targets[1] = TargetText("/b");
     return order;
 }
 
@@ -80,12 +81,16 @@ TEST_CASE("a job's order is refused for each thing that is wrong with it") {
         [](PrepareJob& o) { o.volumes[0].name = NameText(".."); },
         [](PrepareJob& o) { o.volumes[0].name = NameText("a/b"); },
         [](PrepareJob& o) { o.volumes[0].name = NameText("b"); },
-        [](PrepareJob& o) { o.volumes[0].target = TargetText("/b/c"); },
-        [](PrepareJob& o) { o.volumes[0].target = TargetText("/proc/x"); },
-        [](PrepareJob& o) { o.volumes[0].target = TargetText("/etc"); },
-        [](PrepareJob& o) { o.volumes[0].target = TargetText("/x/../y"); },
-        [](PrepareJob& o) { o.volumes[0].target = TargetText("x"); },
-        [](PrepareJob& o) { o.volumes[0].target.data.back() = 'x'; },
+        [](PrepareJob& o) { o.volumes[0].target = o.record.targets[0] = TargetText("/b/c"); },
+        [](PrepareJob& o) { o.volumes[0].target = o.record.targets[0] = TargetText("/proc/x"); },
+        [](PrepareJob& o) { o.volumes[0].target = o.record.targets[0] = TargetText("/etc"); },
+        [](PrepareJob& o) { o.volumes[0].target = o.record.targets[0] = TargetText("/x/../y"); },
+        [](PrepareJob& o) { o.volumes[0].target = o.record.targets[0] = TargetText("x"); },
+        [](PrepareJob& o) { o.volumes[0].target.data.back() = o.record.targets[0].data.back() = 'x'; },
+        [](PrepareJob& o) { o.volumes[0].target = TargetText("/c"); },
+        [](PrepareJob& o) { o.record.targets[0] = {}; },
+        [](PrepareJob& o) { o.record.targets[5] = TargetText("/c"); },
+        [](PrepareJob& o) { o.record.targets[5].data[3] = 'x'; },
         [](PrepareJob& o) { o.volumes[0].backend = Backend::Auto; },
         [](PrepareJob& o) { o.volumes[0].size_bytes = 0; },
         [](PrepareJob& o) { o.volumes[0].inodes = ~0ULL; },
@@ -111,9 +116,12 @@ TEST_CASE("a volume's order is refused for each thing that is wrong with it") {
         [](StageVolume& o) { o.record.image_bytes = 1ULL << 63U; },
         [](StageVolume& o) { o.record.type = protocol::VolumeType::Memory; },
         [](StageVolume& o) { o.record.backend = Backend::Tmpfs; },
-        [](StageVolume& o) { o.record.flags = 1; },
-        [](StageVolume& o) { o.record.labels_size = 4097; },
-        [](StageVolume& o) { o.record.reserved[127] = 1; },
+        [](StageVolume& o) { o.record.flags = 2; },
+        [](StageVolume& o) { o.record.zero = 1; },
+        [](StageVolume& o) { o.record.trashed_until_ns = -1; },
+        [](StageVolume& o) { o.record.backend = Backend::Btrfs; }, // no image then
+        [](StageVolume& o) { o.record.backend = static_cast<Backend>(3); },
+        [](StageVolume& o) { o.record.reserved[119] = 1; },
         [](StageVolume& o) { o.slot_first = 0; },
         [](StageVolume& o) { o.zero = 1; },
     };
@@ -122,9 +130,107 @@ TEST_CASE("a volume's order is refused for each thing that is wrong with it") {
         CAPTURE(i);
         CHECK(is_refused(good, spoils[i]));
     }
-    CommitVolume commit{.record = good.record};
-    CHECK(is_refused<CommitVolume>(commit, [](auto& o) { o.labels[0] = 1; }));
+    const StageVolume btrfs{.record = make_volume_record("a", kMiB, Backend::Btrfs)};
+    CHECK(is_refused<StageVolume>(btrfs, [](auto& o) { o.slot_first = kWorkerTestSlot; }));
+    CHECK(is_refused<StageVolume>(btrfs, [](auto& o) { o.record.type = protocol::VolumeType::Memory; }));
+    CommitVolume commit{.record = good.record, .labels_size = 1, .labels = Labels{7}};
+    CHECK(is_refused<CommitVolume>(commit, [](auto& o) { o.labels[1] = 1; }));
+    CHECK(is_refused<CommitVolume>(commit, [](auto& o) { o.labels_size = 0; }));
+    CHECK(is_refused<CommitVolume>(commit, [](auto& o) { o.labels_size = protocol::kLabelsMax + 1; }));
+    CHECK(is_refused<CommitVolume>(commit, [](auto& o) { o.zero = 1; }));
     CHECK(is_refused<UpdateRecord>({.record = good.record}, [](auto& o) { o.durable = 2; }));
+    auto protect = good.record;
+    protect.flags = protocol::kVolumeProtected;
+    CHECK(decodes(UpdateRecord{.record = protect}));
+}
+
+TEST_CASE("an order about the trash or labels is refused for each thing that is wrong with it") {
+    auto record = make_volume_record("a", kMiB, Backend::Btrfs);
+    record.trashed_until_ns = INT64_MAX;
+    CHECK(is_refused<TrashVolume>({.record = record}, [](auto& o) { o.forced = 2; }));
+    CHECK(is_refused<TrashVolume>({.record = record, .forced = 1}, [](auto& o) { o.zero = 1; }));
+    CHECK(is_refused<TrashVolume>({.record = record}, [](auto& o) { o.record.id = {}; }));
+    CHECK(is_refused<TrashVolume>({.record = record}, [](auto& o) { o.record.trashed_until_ns = -1; }));
+    CHECK(is_refused<RestoreVolume>({.record = record}, [](auto& o) { o.record.name = NameText(""); }));
+    CHECK(is_refused<RestoreVolume>({.record = record}, [](auto& o) { o.record.version = 2; }));
+    CHECK(is_refused<EmptyTrash>({.id = record.id}, [](auto& o) { o.id = {}; }));
+    const SetLabels labels{.id = record.id, .labels_size = 2, .labels = Labels{1, 2}};
+    CHECK(is_refused<SetLabels>(labels, [](auto& o) { o.id = {}; }));
+    CHECK(is_refused<SetLabels>(labels, [](auto& o) { o.labels_size = 1; }));
+    CHECK(is_refused<SetLabels>(labels, [](auto& o) { o.labels_size = protocol::kLabelsMax + 1; }));
+    CHECK(is_refused<SetLabels>(labels, [](auto& o) { o.labels.back() = 1; }));
+    CHECK(is_refused<SetLabels>(labels, [](auto& o) { o.zero = 1; }));
+    CHECK(decodes(SetLabels{.id = record.id}));
+}
+
+TEST_CASE("an order about a running job's volume is refused for each thing that is wrong with it") {
+    const auto first = make_volume_record("a", kMiB, Backend::Tmpfs);
+    const auto last = make_volume_record("b", kMiB, Backend::Btrfs);
+    AttachVolume attach{.record = make_prepare({first, last}, Access::ReadOnly).record};
+    attach.record.targets[0] = TargetText("/a");
+    attach.volume = make_mount(last, Access::ReadOnly);
+    attach.slot_first = kWorkerTestSlot;
+    using Spoil = std::function<void(AttachVolume&)>;
+    const Spoil spoils[] = {
+        [](AttachVolume& o) { o.record.id = {}; },
+        [](AttachVolume& o) { o.record.kind = static_cast<std::uint32_t>(JobKind::System); },
+        [](AttachVolume& o) { o.record.targets[0] = TargetText("/etc/x"); },
+        [](AttachVolume& o) { o.record.targets[1] = TargetText("/b"); },
+        [](AttachVolume& o) { o.record.targets[1] = o.volume.target = TargetText("/b"); },
+        [](AttachVolume& o) { std::swap(o.record.volumes[0], o.record.volumes[1]); },
+        [](AttachVolume& o) { o.record.volume_count = 0; },
+        [](AttachVolume& o) {
+            o.record.volume_count = 1;
+            o.record.volumes[1] = {};
+            o.record.access[1] = {};
+        },
+        [](AttachVolume& o) { o.volume.id = make_random_id<VolumeId>(); },
+        [](AttachVolume& o) { o.volume.access = Access::ReadWrite; },
+        [](AttachVolume& o) { o.record.access[1] = o.volume.access = static_cast<Access>(2); },
+        [](AttachVolume& o) { o.volume.name = NameText("a/b"); },
+        [](AttachVolume& o) { o.volume.name = NameText(".."); },
+        [](AttachVolume& o) { o.volume.name = {}; },
+        [](AttachVolume& o) { o.volume.size_bytes = 0; },
+        [](AttachVolume& o) { o.volume.backend = Backend::Auto; },
+        [](AttachVolume& o) { o.slot_first = 0; },
+        [](AttachVolume& o) { o.slot_first += 1; },
+        [](AttachVolume& o) { o.zero = 1; },
+    };
+    for (std::size_t i = 0; i < std::size(spoils); ++i) {
+        CAPTURE(i);
+        CHECK(is_refused(attach, spoils[i]));
+    }
+    DetachVolume detach{.record = make_prepare({first}, Access::ReadOnly).record, .name = NameText("b"), .target = {}};
+    CHECK(is_refused<DetachVolume>(detach, [](auto& o) { o.name = {}; }));
+    CHECK(is_refused<DetachVolume>(detach, [](auto& o) { o.name = NameText("../tmp"); }));
+    CHECK(is_refused<DetachVolume>(detach, [](auto& o) { o.name.data.back() = 'x'; }));
+    CHECK(is_refused<DetachVolume>(detach, [](auto& o) { o.target = TargetText("/tmp"); }));
+    CHECK(is_refused<DetachVolume>(detach, [](auto& o) { o.target = TargetText("b"); }));
+    CHECK(is_refused<DetachVolume>(detach, [](auto& o) { o.target.data.back() = 'x'; }));
+    CHECK(is_refused<DetachVolume>(detach, [](auto& o) { o.record.magic = {}; }));
+    detach.target = TargetText("/b");
+    CHECK(decodes(detach));
+}
+
+TEST_CASE("labels with any bit changed are no labels, and another volume's are not this one's") {
+    REQUIRE(start_checksums());
+    const auto id = make_random_id<VolumeId>();
+    for (const std::string& text : {std::string("a=b"), std::string(), std::string(protocol::kLabelsMax, 'x')}) {
+        auto bytes = sealed_labels(id, make_labels(text));
+        const auto read = read_labels(bytes, id);
+        REQUIRE(read);
+        CHECK(read->size == text.size());
+        CHECK(read->bytes == make_labels(text).bytes);
+        CHECK_FALSE(read_labels(bytes, make_random_id<VolumeId>()));
+        CHECK_FALSE(read_labels(std::span(bytes).first(bytes.size() - 1), id));
+        for (std::size_t bit = 0; bit < std::min<std::size_t>(bytes.size(), 64) * 8; ++bit) {
+            bytes[bit / 8] ^= static_cast<std::byte>(1U << (bit % 8));
+            CHECK_FALSE(read_labels(bytes, id));
+            bytes[bit / 8] ^= static_cast<std::byte>(1U << (bit % 8));
+        }
+        bytes.push_back({});
+        CHECK_FALSE(read_labels(bytes, id));
+    }
 }
 
 TEST_CASE("no shorter or longer datagram decodes") {
@@ -189,6 +295,10 @@ TEST_CASE("the filter lets through what its table says, and kills for the rest")
     }
     CHECK(kills(SYS_fsmount, {0, FSMOUNT_CLOEXEC, MOUNT_ATTR_NODEV}));
     CHECK(kills(SYS_ioctl, {0, LOOP_CLR_FD}));
+    CHECK(kills(SYS_ioctl, {0, BTRFS_IOC_QUOTA_CTL}));
+    CHECK(kills(SYS_ioctl, {0, BTRFS_IOC_SNAP_CREATE}));
+    CHECK(kills(SYS_umount2, {0, 0}));
+    CHECK(kills(SYS_umount2, {0, MNT_FORCE}));
     CHECK(kills(SYS_setns, {0, CLONE_NEWUSER}));
     CHECK(kills(SYS_unshare, {CLONE_NEWUSER}));
     CHECK(kills(SYS_openat, {0, 0, O_WRONLY}));

@@ -52,8 +52,8 @@ TEST_CASE("bytes that are no order end the worker") {
     const auto end_of = [&world](const auto& order, std::size_t size, std::span<const int> descriptors = {}) {
         return world.worker.order_and_wait_for_end(std::as_bytes(std::span(&order, 1)).first(size), descriptors);
     };
-    TrashVolume order{.id = make_random_id<VolumeId>()};
-    order.header.type = TrashVolume::kType;
+    EmptyTrash order{.id = make_random_id<VolumeId>()};
+    order.header.type = EmptyTrash::kType;
     const int null = 0;
     SUBCASE("too short") {
         CHECK(end_of(order, sizeof order - 1) == 1);
@@ -76,6 +76,15 @@ TEST_CASE("bytes that are no order end the worker") {
     }
     SUBCASE("a stray descriptor") {
         CHECK(end_of(order, sizeof order, std::span(&null, 1)) == 1);
+    }
+    SUBCASE("a volume to attach without the job's namespace") {
+        AttachVolume attach;
+        const auto record = make_volume_record("data", kMiB, Backend::Tmpfs);
+        attach.header.type = AttachVolume::kType;
+        attach.record = make_prepare({record}, Access::ReadWrite).record;
+        attach.volume = make_mount(record, Access::ReadWrite);
+        attach.slot_first = kWorkerTestSlot;
+        CHECK(end_of(attach, sizeof attach, std::span(&null, 1)) == 1);
     }
     SUBCASE("a job without its user namespace") {
         auto prepare = make_prepare({}, Access::ReadWrite);

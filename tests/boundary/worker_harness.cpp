@@ -71,56 +71,6 @@ void enter_chroot(const fs::path& installation) {
 
 } // namespace
 
-Installation::Installation() {
-    std::string pattern = "/var/lib/joblet-worker-test-XXXXXX";
-    need(::mkdtemp(pattern.data()) != nullptr, "mkdtemp");
-    root_ = pattern;
-    ::chmod(pattern.c_str(), 0755);
-    for (const char* const directory : {"etc/joblet", "var/lib/joblet", "var/lib/joblet/bases/minimal/usr/bin", "opt/joblet/jobs"}) {
-        fs::create_directories(root_ / directory);
-    }
-    for (const char* const directory : {"volumes", "trash", "staging"}) {
-        fs::create_directory(state() / directory);
-        fs::permissions(state() / directory, fs::perms::owner_all);
-    }
-    fs::create_directories(root_ / "run/joblet/jobs");
-    const fs::path base = state() / "bases/minimal";
-    fs::create_directory(base / "etc");
-    fs::create_directory(base / "lib");
-    fs::create_symlink("usr/bin", base / "bin");
-    write_text(base / "etc/of-base", "hello");
-    write_text(base / "usr/bin/tool", "x");
-    for (const char* const below : {"usr", "dev", "proc"}) {
-        fs::create_directories(root_ / "chroot" / below);
-    }
-    for (const char* const below : {"etc", "var", "opt", "run"}) {
-        fs::create_directories((root_ / "chroot").string() + (root_ / below).string());
-    }
-}
-
-Installation::~Installation() {
-    std::error_code ignored;
-    fs::remove_all(root_, ignored);
-}
-
-int Installation::loops() const {
-    int count = 0;
-    for (const auto& entry : fs::directory_iterator("/sys/block")) {
-        std::ifstream file(entry.path() / "loop/backing_file");
-        std::string name;
-        // The worker's namespace shows it as "/volumes/<id>/image" of a detached tree; what is the same is the file.
-        if (!std::getline(file, name)) {
-            continue;
-        }
-        for (const char* const directory : {"volumes", "trash", "staging"}) {
-            for (const auto& volume : fs::directory_iterator(state() / directory)) {
-                count += name.find(volume.path().filename().string()) != std::string::npos ? 1 : 0;
-            }
-        }
-    }
-    return count;
-}
-
 WorkerProcess::WorkerProcess(const Installation& installation, Surroundings surroundings) {
     auto [mine, theirs] = make_seqpacket_pair();
     socket_ = std::move(mine);
@@ -227,6 +177,19 @@ std::vector<worker::LoadedVolume> WorkerProcess::load_volumes() {
     return out;
 }
 
+int WorkerProcess::btrfs_errno() {
+    auto reply = order(worker::LoadVolumes{});
+    while (reply.answer.more != 0) {
+        reply = receive();
+    }
+    worker::VolumesLoaded message;
+    if (reply.bytes.size() != sizeof message) {
+        throw std::runtime_error("a list has the wrong size");
+    }
+    std::memcpy(&message, reply.bytes.data(), sizeof message);
+    return message.btrfs_errno;
+}
+
 std::vector<worker::LoadedJob> WorkerProcess::load_jobs() {
     std::vector<worker::LoadedJob> out;
     auto reply = order(worker::LoadJobs{});
@@ -281,19 +244,36 @@ worker::VolumeRecord make_volume_record(const char* name, std::uint64_t bytes, p
     record.created_ns = 1;
     record.owner_uid = 1000;
     record.backend = backend;
-    record.type = backend == protocol::Backend::Image ? protocol::VolumeType::Filesystem : protocol::VolumeType::Memory;
+    record.type = backend == protocol::Backend::Tmpfs ? protocol::VolumeType::Memory : protocol::VolumeType::Filesystem;
     record.image_bytes = backend == protocol::Backend::Image ? worker::image_bytes_for(bytes, 0) : 0;
     return record;
 }
 
-void create_volume(WorkerProcess& worker, const worker::VolumeRecord& record, const worker::Labels& labels) {
+worker::SizedLabels make_labels(std::string_view text) {
+    worker::SizedLabels labels{.size = static_cast<std::uint32_t>(text.size())};
+    std::ranges::copy(text, labels.bytes.begin());
+    return labels;
+}
+
+worker::MountVolume make_mount(const worker::VolumeRecord& volume, protocol::Access access) {
+    worker::MountVolume mount;
+    mount.id = volume.id;
+    mount.name = volume.name;
+    mount.size_bytes = volume.size_bytes;
+    mount.inodes = volume.inodes;
+    mount.backend = volume.backend;
+    mount.access = access;
+    return mount;
+}
+
+void create_volume(WorkerProcess& worker, const worker::VolumeRecord& record, const worker::SizedLabels& labels) {
     const bool image = record.backend == protocol::Backend::Image;
     auto staged = worker.order(worker::StageVolume{.record = record, .slot_first = image ? kWorkerTestSlot : 0});
     need(staged.answer.code == ErrorCode::Ok && staged.descriptors.size() == (image ? 1 : 0), "stage a volume");
     if (image) {
         run_command(worker::mkfs_arguments(record), staged.descriptors[0].get());
     }
-    const auto committed = worker.order(worker::CommitVolume{.record = record, .labels = labels});
+    const auto committed = worker.order(worker::CommitVolume{.record = record, .labels_size = labels.size, .labels = labels.bytes});
     need(committed.answer.code == ErrorCode::Ok, "commit a volume");
 }
 
@@ -312,14 +292,8 @@ worker::PrepareJob make_prepare(const std::vector<worker::VolumeRecord>& volumes
     order.slot_first = kWorkerTestSlot;
     order.volume_count = order.record.volume_count;
     for (std::size_t i = 0; i < volumes.size(); ++i) {
-        auto& volume = order.volumes[i];
-        volume.id = volumes[i].id;
-        volume.name = volumes[i].name;
-        volume.size_bytes = volumes[i].size_bytes;
-        volume.inodes = volumes[i].inodes;
-        volume.backend = volumes[i].backend;
-        volume.access = access;
-        order.record.volumes[i] = volume.id;
+        order.volumes[i] = make_mount(volumes[i], access);
+        order.record.volumes[i] = volumes[i].id;
         order.record.access[i] = access;
     }
     return order;

@@ -11,42 +11,14 @@
 #include <string_view>
 #include <vector>
 
+#include "broker-root/worker/labels.h"
 #include "broker-root/worker/orders.h"
 #include "shared/fd.h"
+#include "tests/boundary/worker_installation.h"
 
 namespace joblet::testing {
 
 inline constexpr std::uint32_t kWorkerTestSlot = 0x7E000000; // host uid, far from where an installation begins
-
-// A root with every directory jobletd would have made and a small base "minimal"; removed at the end.
-class Installation {
-  public:
-    Installation();
-    ~Installation();
-    Installation(const Installation&) = delete;
-    Installation& operator=(const Installation&) = delete;
-
-    [[nodiscard]] const std::filesystem::path& root() const {
-        return root_;
-    }
-    [[nodiscard]] std::filesystem::path state() const {
-        return root_ / "var/lib/joblet";
-    }
-    [[nodiscard]] std::filesystem::path volume(const VolumeId& id) const {
-        return state() / "volumes" / to_string(id);
-    }
-    [[nodiscard]] std::filesystem::path ended(const JobId& id) const {
-        return root_ / "opt/joblet/jobs" / to_string(id);
-    }
-    [[nodiscard]] std::filesystem::path running(const JobId& id) const {
-        return root_ / "run/joblet/jobs" / to_string(id);
-    }
-    // Loop devices bound to a file in here.
-    [[nodiscard]] int loops() const;
-
-  private:
-    std::filesystem::path root_;
-};
 
 enum class Surroundings : std::uint8_t { Plain, LeakedDescriptor, Chroot };
 
@@ -80,6 +52,8 @@ class WorkerProcess {
 
     // All answers to it.
     std::vector<worker::LoadedVolume> load_volumes();
+    // VolumesLoaded::btrfs_errno of the last of them.
+    int btrfs_errno();
     std::vector<worker::LoadedJob> load_jobs();
 
     [[nodiscard]] pid_t pid() const {
@@ -97,8 +71,10 @@ class WorkerProcess {
 Fd make_volume_user_namespace(std::uint32_t slot_first);
 
 worker::VolumeRecord make_volume_record(const char* name, std::uint64_t bytes, protocol::Backend backend);
-// stage, mke2fs, commit
-void create_volume(WorkerProcess& worker, const worker::VolumeRecord& record, const worker::Labels& labels = {});
+// stage, mke2fs of an image, commit
+void create_volume(WorkerProcess& worker, const worker::VolumeRecord& record, const worker::SizedLabels& labels = {});
+worker::SizedLabels make_labels(std::string_view text);
+worker::MountVolume make_mount(const worker::VolumeRecord& volume, protocol::Access access);
 worker::PrepareJob make_prepare(const std::vector<worker::VolumeRecord>& volumes, protocol::Access access);
 
 // Runs in a forked child that entered a copy of the mount namespace; gives its exit status.

@@ -22,6 +22,8 @@ namespace fs = std::filesystem;
 inline constexpr std::uint64_t kMiB = 1 << 20U;
 
 struct World {
+    explicit World(StoreKind store = StoreKind::Plain) : installation(store) {}
+
     Installation installation;
     WorkerProcess worker{installation};
     Fd volumes_namespace = make_volume_user_namespace(kWorkerTestSlot);

@@ -246,6 +246,11 @@ constexpr std::array kAttempts = {
     Attempt{"in_ficlone", [](Where d) -> long {
                 return with_file(d + "/clone", O_CREAT | O_RDWR, [](int fd) { return ::ioctl(fd, FICLONE, 4095); });
             }},
+    Attempt{"in_reflink", [](Where d) -> long {
+                return with_file(d + "/shared", O_CREAT | O_RDWR, [&d](int from) {
+                    return with_file(d + "/sharing", O_CREAT | O_RDWR, [from](int to) { return ::ioctl(to, FICLONE, from); });
+                });
+            }},
     // ids, devices, attributes
     Attempt{"setuid_other", [](Where) -> long { return ::setresuid(1000, 1000, 1000); }},
     Attempt{"in_chown_other", [](Where d) -> long {

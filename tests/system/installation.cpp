@@ -91,10 +91,46 @@ Installation::Installation(const Options& options) : arguments_(options.argument
     // The build may lie where ordinary users cannot go
     fs::copy_file(binary("rnx"), root_ + "/rnx");
     try {
+        mount_store(options.store);
         start();
     } catch (...) {
+        unmount_store();
         fs::remove_all(root_);
         throw;
+    }
+}
+
+void Installation::mount_store(const StoreMount& store) {
+    const auto must = [](const Words& words) {
+        const auto outcome = run({words});
+        if (outcome.status != 0) {
+            throw std::runtime_error(fmt::format("{} failed: {}", words.front(), outcome.err));
+        }
+    };
+    if (store.kind == StoreMount::Kind::None) {
+        return;
+    }
+    fs::create_directories(state());
+    if (store.kind == StoreMount::Kind::Tmpfs) {
+        must({"/usr/bin/mount", "-t", "tmpfs", "-o", store.options, "joblet-test", state()});
+    } else {
+        const std::string image = root_ + "/store.img";
+        must({"/usr/bin/truncate", "-s", store.options, image});
+        must({"/usr/sbin/mkfs.btrfs", "-q", image});
+        must({"/usr/bin/mount", "-o", "loop", image, state()});
+    }
+    store_is_mounted_ = true;
+    fs::permissions(state(), fs::perms(0711));
+    if (store.kind == StoreMount::Kind::Btrfs) {
+        must({"/usr/bin/btrfs", "quota", "enable", state()});
+    }
+}
+
+// The namespaces of the daemons hold it until the kernel has taken them apart.
+void Installation::unmount_store() {
+    if (store_is_mounted_) {
+        CHECK_MESSAGE(becomes_true([this] { return run({{"/usr/bin/umount", state()}}).status == 0; }), "the store stays mounted");
+        store_is_mounted_ = false;
     }
 }
 
@@ -132,6 +168,13 @@ void Installation::start() {
     }
 }
 
+void Installation::kill_daemons(std::string_view name) const {
+    for (const pid_t pid : daemons(name)) {
+        ::kill(pid, SIGKILL);
+    }
+    REQUIRE(wait_ready());
+}
+
 bool Installation::wait_ready(milliseconds limit) const {
     return becomes_true([this] { return run_rnx({"volume", "list"}).status == 0; }, limit);
 }
@@ -166,6 +209,7 @@ Installation::~Installation() {
     end_jobs();
     CHECK_MESSAGE(becomes_true([this] { return loops().empty(); }), "a loop device is left");
     CHECK_MESSAGE(!fs::exists(cgroup()), "cgroups are left at ", cgroup());
+    unmount_store();
     std::error_code error;
     fs::remove_all(root_, error);
     CHECK_MESSAGE(!error, "could not remove ", root_, ": ", error.message());

@@ -16,12 +16,20 @@ using json = nlohmann::json;
 inline constexpr uid_t kAlice = 20001; // two ordinary users, neither of which is in /etc/passwd
 inline constexpr uid_t kBob = 20002;
 
+// What the store (<root>/var/lib/joblet) lies on, if not on the file system of the root.
+struct StoreMount {
+    enum class Kind : std::uint8_t { None, Btrfs, BtrfsWithoutQuotas, Tmpfs };
+    Kind kind = Kind::None;
+    std::string options; // of a tmpfs: "size=20M,nr_inodes=200"; of btrfs: the length of its image, "256M"
+};
+
 class Installation {
   public:
     struct Options {
         std::string broker_toml; // none: defaults
         std::string api_toml;
         Words arguments; // of jobletd, besides --root
+        StoreMount store;
     };
     // Starts jobletd and waits until it answers. Throws if it does not.
     Installation() : Installation(Options{}) {}
@@ -67,6 +75,8 @@ class Installation {
     [[nodiscard]] std::vector<std::string> job_groups() const;
     // Loop devices that hold a file of this installation: paths of the files.
     [[nodiscard]] std::vector<std::string> loops() const;
+    // What SIGKILL to all daemons of this name does: waits until a request is answered again.
+    void kill_daemons(std::string_view name) const;
     // Until a request is answered again. False if it is not, in time.
     [[nodiscard]] bool wait_ready(milliseconds limit = seconds(20)) const;
 
@@ -80,7 +90,10 @@ class Installation {
         return root_ + "/jobletd.log";
     }
     void end_jobs() const;
+    void mount_store(const StoreMount& store);
+    void unmount_store();
 
+    bool store_is_mounted_ = false;
     std::string root_;
     Words arguments_;
     pid_t jobletd_ = -1;

@@ -45,12 +45,49 @@ TEST_CASE("an admin who asks for it sees and manages everybody's; whoever is non
     const Installation here(Installation::Options{"[admins]\nusers = [20002]\n", {}, {}});
     here.create("data", "1MiB", "filesystem", kAlice);
     CHECK(here.json_of({"volume", "list"}).empty());
-    CHECK(here.json_of({"volume", "list", "--all"}).size() == 1);
-    CHECK(here.json_of({"volume", "list", "--all"}, kBob).size() == 1);
-    CHECK(here.run_rnx({"volume", "list", "--all"}, kAlice).status == 1);
+    CHECK(here.json_of({"volume", "list", "--all-users"}).size() == 1);
+    CHECK(here.json_of({"volume", "list", "--all-users"}, kBob).size() == 1);
+    CHECK(here.run_rnx({"volume", "list", "--all-users"}, kAlice).status == 1);
     CHECK(here.run_rnx({"volume", "remove", "data"}, kBob).status == 1);
     CHECK(here.run_rnx({"volume", "remove", "--user", std::to_string(kAlice), "data"}, kBob).status == 0);
     CHECK(here.json_of({"volume", "list"}, kAlice).empty());
+}
+
+TEST_CASE("whatever an admin does with what is another's is on record as an admin's, and what he does with his own is not") {
+    const Installation here(Installation::Options{"[admins]\nusers = [20002]\n", {}, {}, {}});
+    here.create("data", "1MiB", "filesystem", kAlice);
+    here.create("own", "1MiB", "memory", kBob);
+    const std::string id = here.json_of({"volume", "inspect", "data"}, kAlice)["id"];
+    const std::string alice = std::to_string(kAlice);
+    const auto count = [&here] {
+        const std::string log = here.log();
+        std::size_t lines = 0;
+        for (auto at = log.find("admin 20002 "); at != std::string::npos; at = log.find("admin 20002 ", at + 1)) {
+            ++lines;
+        }
+        return lines;
+    };
+    REQUIRE(here.run_rnx({"volume", "list"}, kBob).status == 0);
+    REQUIRE(here.run_rnx({"volume", "protect", "own"}, kBob).status == 0);
+    CHECK(count() == 0);
+    std::size_t expected = 0;
+    for (const Words& words : {Words{"list", "--all-users"}, Words{"list", "--user", alice}, Words{"inspect", "--user", alice, "data"},
+                               Words{"inspect", "--all-users", id}, Words{"protect", "--user", alice, "data"},
+                               Words{"unprotect", "--all-users", id}, Words{"remove", "--user", alice, "data"}}) {
+        CAPTURE(words);
+        Words all = {"volume"};
+        all.insert(all.end(), words.begin(), words.end());
+        CHECK(here.run_rnx(all, kBob).status == 0);
+        CHECK(count() == ++expected);
+    }
+    // no other change of another's volume is an admin's to make
+    here.create("data", "1MiB", "memory", kAlice);
+    const std::string other = here.json_of({"volume", "inspect", "data"}, kAlice)["id"];
+    for (const Words& words : {Words{"rename", other, "x"}, Words{"label", other, "k=v"}, Words{"restore", id}}) {
+        Words all = {"volume"};
+        all.insert(all.end(), words.begin(), words.end());
+        CHECK(here.run_rnx(all, kBob).status == 1);
+    }
 }
 
 TEST_CASE("the socket's mode and the lists say who may connect") {

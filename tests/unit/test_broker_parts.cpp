@@ -82,6 +82,76 @@ TEST_CASE("a name is taken once per owner, and usage counts what is there and wh
     CHECK(registry.usage(1001).bytes == 5);
 }
 
+TEST_CASE("what is in the trash keeps its id and its charge, and its name is free until it comes back under one that is") {
+    Registry registry;
+    const auto mine = make_volume(1000, "data", 100);
+    const VolumeId id = mine.record.id;
+    registry.insert(mine);
+    registry.trash(id);
+    CHECK(registry.find(1000, "data") == nullptr);
+    CHECK(registry.find(id)->status() == protocol::VolumeStatus::Trashed);
+    CHECK(registry.usage(1000).bytes == 100);
+    const auto other = make_volume(1000, "data", 1);
+    CHECK(registry.insert(other));
+    registry.restore(id, NameText("again"));
+    CHECK(registry.find(1000, "again")->record.id == id);
+    CHECK(registry.find(id)->status() == protocol::VolumeStatus::Available);
+    registry.rename(id, NameText("more"));
+    CHECK(registry.find(1000, "again") == nullptr);
+    CHECK(registry.find(1000, "more")->record.id == id);
+    CHECK(registry.find(1000, "data")->record.id == other.record.id);
+
+    auto loaded = make_volume(1000, "data", 7);
+    loaded.trashed = true;
+    loaded.record.trashed_until_ns = 5;
+    CHECK(registry.insert(loaded)); // the name is another's: that does not matter there
+    CHECK(entry_of(*registry.find(loaded.record.id)).trashed_until_ns == 5);
+    registry.erase(loaded.record.id);
+    CHECK(registry.find(1000, "data")->record.id == other.record.id);
+    CHECK(registry.usage(1000).bytes == 101);
+}
+
+TEST_CASE("a change of a volume is seen while it lasts, and whoever waits for its end goes on then, also when the volume is gone") {
+    EventLoop loop;
+    Registry registry;
+    const auto volume = make_volume(1, "data");
+    const VolumeId id = volume.record.id;
+    registry.insert(volume);
+    int ended = 0;
+    const auto wait = [&](Gate over) -> Detached {
+        co_await over;
+        ++ended;
+        loop.stop();
+    };
+    {
+        const ChangeOfVolume change(loop, registry, *registry.find(id), true);
+        REQUIRE(registry.find(id)->change);
+        CHECK(registry.find(id)->change->moves);
+        wait(registry.find(id)->change->over);
+    }
+    CHECK_FALSE(registry.find(id)->change);
+    CHECK(ended == 0); // never under the hands of the one who ends it
+    loop.run();
+    CHECK(ended == 1);
+    {
+        const ChangeOfVolume change(loop, registry, *registry.find(id), false);
+        registry.erase(id);
+    }
+    CHECK(registry.size() == 0);
+}
+
+TEST_CASE("memory that is held without a volume counts with the rest") {
+    Registry registry;
+    registry.hold_memory(1, 10);
+    registry.hold_memory(1, 5);
+    registry.hold_memory(2, 0);
+    CHECK(registry.attached_memory(1) == 15);
+    CHECK(registry.attached_memory() == 15);
+    registry.release_memory(1, 15);
+    registry.release_memory(2, 0);
+    CHECK(registry.attached_memory() == 0);
+}
+
 TEST_CASE("one writer or any number of readers; a memory volume in one job only") {
     using protocol::Access;
     Registry registry;
@@ -220,7 +290,8 @@ TEST_CASE("values of broker.toml are taken") {
 
 TEST_CASE("a user has the limits of [limits] but for what his own section says, whichever comes first") {
     const ConfiguredRoot root("[users.1000]\nvolumes = 9\nmemory_size = \"8MiB\"\n[users.root]\nconnections = 7\n[limits]\nvolumes = "
-                              "3\nrunning_jobs = 5\n[volumes]\nmemory_budget = \"64MiB\"\nmemory_volume_timeout = \"2h\"\n");
+                              "3\nrunning_jobs = 5\n[volumes]\nmemory_budget = \"64MiB\"\nmemory_volume_timeout = \"2h\"\ntrash_retention "
+                              "= \"3d\"\nbackend = \"btrfs\"\n");
     const auto config = load_broker_config(root.path());
     REQUIRE_MESSAGE(config.has_value(), (config ? "" : config.error()));
     CHECK(config->limits_of(1000).volumes == 9);
@@ -231,6 +302,8 @@ TEST_CASE("a user has the limits of [limits] but for what his own section says, 
     CHECK(config->limits_of(1001).volumes == 3);
     CHECK(config->memory_budget == 64 * 1024 * 1024);
     CHECK(config->memory_volume_timeout == std::chrono::hours(2));
+    CHECK(config->trash_retention == std::chrono::hours(72));
+    CHECK(config->backend == StoreBackend::Btrfs);
     const std::string printed = print_broker_config(*config);
     const ConfiguredRoot again(printed);
     const auto reread = load_broker_config(again.path());
@@ -265,6 +338,9 @@ TEST_CASE("a bad key or value is refused with file, line and what is allowed") {
              Row{"[limits\n", ":1: ", ""},
              Row{"[volumes]\nmemory_volume_timeout = \"1w\"\n", ":2: ", "90s, 10m"},
              Row{"[volumes]\nmemory_volume_timeout = 60\n", ":2: ", "quotes"},
+             Row{"[volumes]\ntrash_retention = \"forever\"\n", ":2: ", "90s, 10m"},
+             Row{"[volumes]\nbackend = \"zfs\"\n", ":2: ", "\"auto\", \"image\" or \"btrfs\""},
+             Row{"[volumes]\nbackend = 1\n", ":2: ", "\"auto\""},
              Row{"[volumes]\ncleaner_interval = \"0\"\n", ":2: ", "at least 1s"},
              Row{"[volumes]\nmemory_budget = \"1KiB\"\n", ":2: ", "at least 1.0 MiB"},
              Row{"[users.no-such-user]\nvolumes = 1\n", ":1: ", "/etc/passwd"},

@@ -2,110 +2,13 @@
 #include <doctest/doctest.h>
 
 #include <string>
-#include <string_view>
-#include <variant>
 #include <vector>
 
 #include "cli/arguments.h"
+#include "tests/unit/cli_words.h"
 
 using namespace joblet;
 using namespace joblet::cli;
-
-namespace {
-
-using Words = std::vector<std::string>;
-
-std::expected<CommandLine, UsageError> parse(const Words& words, std::string_view socket = "") {
-    return parse_command_line(words, socket);
-}
-
-template <class Command> Command taken(const Words& words) {
-    const auto line = parse(words);
-    const std::string message = line ? "" : line.error().error.message;
-    CAPTURE(message);
-    REQUIRE(line);
-    REQUIRE(std::holds_alternative<Command>(line->command));
-    return std::get<Command>(line->command);
-}
-
-UsageError refused(const Words& words) {
-    const auto line = parse(words);
-    REQUIRE_FALSE(line);
-    CHECK(line.error().error.code == ErrorCode::InvalidArgument);
-    CHECK_FALSE(line.error().error.message.empty());
-    CHECK_FALSE(line.error().error.hint.empty());
-    return line.error();
-}
-
-bool mentions(const std::string& text, std::string_view part) {
-    return text.find(part) != std::string::npos;
-}
-
-} // namespace
-
-TEST_CASE("volume create takes a name, a size in any form and a type") {
-    const auto create = taken<VolumeCreate>({"volume", "create", "data", "--size=1GB"});
-    CHECK(create.name == "data");
-    CHECK(create.size_bytes == std::uint64_t{1} << 30U);
-    CHECK(create.kind == VolumeKind::Filesystem);
-    CHECK(taken<VolumeCreate>({"volume", "create", "--size", "5mb", "--type", "memory", "data"}).kind == VolumeKind::Memory);
-    CHECK(taken<VolumeCreate>({"volume", "create", "data", "--size=1.5Ki", "--type=filesystem"}).size_bytes == 1536);
-}
-
-TEST_CASE("a malformed create is refused with the accepted forms") {
-    struct Row {
-        Words words;
-        std::string_view message;
-        std::string_view hint;
-    };
-    const std::vector<Row> rows = {
-        {{"volume", "create"}, "NAME", "usage: rnx volume create"},
-        {{"volume", "create", "data"}, "--size is required", "usage: rnx volume create"},
-        {{"volume", "create", "data", "--size"}, "--size needs a value", "usage: rnx volume create"},
-        {{"volume", "create", "data", "--size="}, "--size needs a value", "usage: rnx volume create"},
-        {{"volume", "create", "data", "--size=1MB", "--size=2MB"}, "--size is given more than once", "usage: rnx volume create"},
-        {{"volume", "create", "data", "--size=1XB"}, "\"1XB\"", "1.5TiB"},
-        {{"volume", "create", "data", "--size=0"}, "\"0\"", "above zero"},
-        {{"volume", "create", "data", "--size=-1"}, "\"-1\"", "above zero"},
-        {{"volume", "create", "data", "--size=99999999999TB"}, "\"99999999999TB\"", "at most"},
-        {{"volume", "create", "../etc", "--size=1MB"}, "\"../etc\"", "1 to 63 characters"},
-        {{"volume", "create", "", "--size=1MB"}, "\"\"", "1 to 63 characters"},
-        {{"volume", "create", std::string(64, 'a'), "--size=1MB"}, "aaaa", "1 to 63 characters"},
-        {{"volume", "create", "data", "--size=1MB", "--type=disk"}, "\"disk\"", "filesystem and memory"},
-        {{"volume", "create", "data", "more", "--size=1MB"}, "more", "usage: rnx volume create"},
-        {{"volume", "create", "data", "--size=1MB", "--bogus"}, "--bogus", "usage: rnx volume create"},
-        {{"volume", "create", "data", "--size=1MB", "--format=xml"}, "\"xml\"", "table, json and yaml"},
-    };
-    for (const auto& row : rows) {
-        const auto problem = refused(row.words);
-        CAPTURE(problem.error.message);
-        CAPTURE(problem.error.hint);
-        CHECK(mentions(problem.error.message, row.message));
-        CHECK(mentions(problem.error.hint, row.hint));
-        CHECK(problem.exit_status == kExitUsage);
-    }
-}
-
-TEST_CASE("list, inspect and remove take names and whose volumes are meant") {
-    CHECK(taken<VolumeList>({"volume", "list"}).scope.kind == Scope::Kind::Own);
-    CHECK(taken<VolumeList>({"volume", "ls", "--all"}).scope.kind == Scope::Kind::Everybody);
-    const auto inspect = taken<VolumeInspect>({"volume", "inspect", "a", "b", "--user=1000"});
-    CHECK(inspect.names == Words{"a", "b"});
-    CHECK(inspect.scope.kind == Scope::Kind::User);
-    CHECK(inspect.scope.uid == 1000);
-    CHECK(taken<VolumeRemove>({"volume", "remove", "a"}).names == Words{"a"});
-    CHECK(taken<VolumeRemove>({"volume", "rm", "a", "b"}).names == Words{"a", "b"});
-    // Names that are words of the grammar elsewhere
-    CHECK(taken<VolumeRemove>({"volume", "rm", "list", "volume", "run"}).names == Words{"list", "volume", "run"});
-
-    CHECK(mentions(refused({"volume", "list", "a"}).error.message, "a"));
-    CHECK(mentions(refused({"volume", "list", "--all", "--user=1"}).error.message, "--user"));
-    CHECK(mentions(refused({"volume", "list", "--user=root"}).error.message, "\"root\""));
-    CHECK(mentions(refused({"volume", "list", "--user=4294967296"}).error.message, "\"4294967296\""));
-    CHECK(mentions(refused({"volume", "inspect"}).error.message, "NAME"));
-    CHECK(mentions(refused({"volume", "remove", "a", "b/c"}).error.message, "\"b/c\""));
-    CHECK(mentions(refused({"volume", "remove", "[a,b]"}).error.message, "[a,b]"));
-}
 
 TEST_CASE("the first word that is no option ends rnx's options") {
     struct Row {

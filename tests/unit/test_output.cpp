@@ -10,6 +10,7 @@
 #include <yaml-cpp/yaml.h>
 
 #include "cli/output.h"
+#include "cli/table.h"
 
 using namespace joblet;
 using namespace joblet::cli;
@@ -30,6 +31,7 @@ VolumeView example() {
     view.owner = 1000;
     view.backend = "image";
     view.enforcement = "kernel";
+    view.inodes = 1000;
     return view;
 }
 
@@ -40,6 +42,13 @@ VolumeView unused(std::string name) {
     view.last_used_ns = 0;
     view.current_job.clear();
     view.labels.clear();
+    return view;
+}
+
+VolumeView trashed(std::string name) {
+    auto view = unused(std::move(name));
+    view.status = "trashed";
+    view.trashed_until_ns = 1'700'600'000'000'000'000;
     return view;
 }
 
@@ -61,7 +70,7 @@ TEST_CASE("JSON has exactly the promised keys, in their order") {
         keys.push_back(key);
     }
     CHECK(keys == std::vector<std::string>{"id", "name", "type", "size_bytes", "status", "created_at", "last_used", "current_job_id",
-                                           "labels", "owner", "backend", "enforcement"});
+                                           "labels", "owner", "backend", "enforcement", "inodes", "protected", "trashed_until"});
     CHECK(json["size_bytes"] == std::uint64_t{3} << 29U);
     CHECK(json["created_at"] == "2023-11-14T22:13:20Z");
     CHECK(json["last_used"] == "2023-11-14T22:14:20Z");
@@ -69,19 +78,28 @@ TEST_CASE("JSON has exactly the promised keys, in their order") {
     CHECK(json["labels"] == nlohmann::ordered_json{{"team", "blue"}});
     CHECK(json["owner"] == 1000);
     CHECK(json["enforcement"] == "kernel");
+    CHECK(json["inodes"] == 1000);
+    CHECK(json["protected"] == false);
+    auto view = trashed("data");
+    view.is_protected = true;
+    const auto other = nlohmann::ordered_json::parse(render_volume(view, Format::Json));
+    CHECK(other["status"] == "trashed");
+    CHECK(other["protected"] == true);
+    CHECK(other["trashed_until"] == "2023-11-21T20:53:20Z");
 }
 
 TEST_CASE("what there is not is null, and labels are an object all the same") {
     const auto json = nlohmann::json::parse(render_volume(unused("data"), Format::Json));
     CHECK(json["last_used"].is_null());
     CHECK(json["current_job_id"].is_null());
+    CHECK(json["trashed_until"].is_null());
     CHECK(json["labels"] == nlohmann::json::object());
 }
 
 TEST_CASE("an empty list is [] in JSON and YAML, and only titles in a table") {
-    CHECK(render_list({}, Format::Json, Owners::Hide, std::nullopt) == "[]\n");
-    CHECK(render_list({}, Format::Yaml, Owners::Hide, std::nullopt) == "[]\n");
-    CHECK(lines_of(render_list({}, Format::Table, Owners::Hide, std::nullopt)).size() == 1);
+    CHECK(render_list({}, Format::Json, {}, std::nullopt) == "[]\n");
+    CHECK(render_list({}, Format::Yaml, {}, std::nullopt) == "[]\n");
+    CHECK(lines_of(render_list({}, Format::Table, {}, std::nullopt)).size() == 1);
     CHECK(render_volumes({}, Format::Json) == "[]\n");
     CHECK(render_names({}, Format::Json) == "[]\n");
 }
@@ -90,7 +108,7 @@ TEST_CASE("YAML says what JSON says, also for names that look like other things"
     for (const std::string name : {"data", "no", "null", "1e3", "0755", "true", "1.0", "Y"}) {
         CAPTURE(name);
         const auto view = unused(name);
-        const auto yaml = YAML::Load(render_list(std::vector{view, example()}, Format::Yaml, Owners::Hide, std::nullopt));
+        const auto yaml = YAML::Load(render_list(std::vector{view, example()}, Format::Yaml, {}, std::nullopt));
         REQUIRE(yaml.IsSequence());
         REQUIRE(yaml.size() == 2);
         CHECK(yaml[0]["name"].as<std::string>() == name);
@@ -100,29 +118,64 @@ TEST_CASE("YAML says what JSON says, also for names that look like other things"
         CHECK(yaml[1]["size_bytes"].as<std::uint64_t>() == std::uint64_t{3} << 29U);
         CHECK(yaml[1]["owner"].as<unsigned>() == 1000);
         CHECK(yaml[1]["labels"]["team"].as<std::string>() == "blue");
-        CHECK(yaml[1].size() == 12);
+        CHECK(yaml[1]["protected"].as<bool>() == false);
+        CHECK(yaml[1]["protected"].Scalar() == "false");
+        CHECK(yaml[1].size() == 15);
     }
 }
 
-TEST_CASE("a table leaves out what does not fit and never cuts a name") {
-    const std::vector volumes = {example(), unused(std::string(40, 'n'))};
-    const auto everything = lines_of(render_list(volumes, Format::Table, Owners::Show, std::nullopt));
-    REQUIRE(everything.size() == 3);
-    for (const char* title : {"NAME", "OWNER", "TYPE", "SIZE", "STATUS", "CREATED", "LAST USED", "JOB", "BACKEND"}) {
-        CHECK(everything[0].find(title) != std::string::npos);
-    }
-    CHECK(everything[1].find("1.5 GiB") != std::string::npos);
-    CHECK(render_list(volumes, Format::Table, Owners::Hide, std::nullopt).find("OWNER") == std::string::npos);
-    for (const unsigned width : {200U, 120U, 80U, 60U, 41U}) {
-        CAPTURE(width);
-        const auto lines = lines_of(render_list(volumes, Format::Table, Owners::Show, width));
-        REQUIRE(lines.size() == 3);
-        for (const auto& line : lines) {
-            CHECK(line.size() <= width);
+TEST_CASE("a table has sizes for people, the job, and labels") {
+    CHECK(render_list(std::vector{example(), unused("b")}, Format::Table, {}, std::nullopt) ==
+          "NAME  TYPE        SIZE     STATUS     JOB           CREATED               LABELS\n"
+          "data  filesystem  1.5 GiB  in_use     ffeeddccbbaa  2023-11-14T22:13:20Z  team=blue\n"
+          "b     filesystem  1.5 GiB  available  -             2023-11-14T22:13:20Z  -\n");
+    auto view = example();
+    view.labels = {{"a", ""}, {"b", "x y"}};
+    CHECK(lines_of(render_list(std::vector{view}, Format::Table, {}, std::nullopt))[1].ends_with("Z  a=,b=x y"));
+}
+
+TEST_CASE("a table has owners where they differ, and of trash when it is gone") {
+    CHECK(render_list(std::vector{example()}, Format::Table, {.owners = true}, std::nullopt) ==
+          "NAME  OWNER  TYPE        SIZE     STATUS  JOB           CREATED               LABELS\n"
+          "data  1000   filesystem  1.5 GiB  in_use  ffeeddccbbaa  2023-11-14T22:13:20Z  team=blue\n");
+    CHECK(render_list(std::vector{trashed("data")}, Format::Table, {.trash = true}, std::nullopt) ==
+          "NAME  TYPE        SIZE     STATUS   TRASHED UNTIL         CREATED               LABELS\n"
+          "data  filesystem  1.5 GiB  trashed  2023-11-21T20:53:20Z  2023-11-14T22:13:20Z  -\n");
+}
+
+TEST_CASE("no line of a table is wider than the terminal") {
+    auto labelled = example();
+    labelled.labels = {{"k", std::string(100, 'v')}, {"l", "\xe6\xbc\xa2\xe5\xad\x97"}};
+    const std::vector volumes = {labelled, unused(std::string(63, 'n')), trashed("x")};
+    for (const TableLook look : {TableLook{}, TableLook{.owners = true, .trash = true}, TableLook{.owners = true}}) {
+        for (unsigned width = 1; width < 300; ++width) {
+            CAPTURE(width);
+            const auto lines = lines_of(render_list(volumes, Format::Table, look, width));
+            REQUIRE(lines.size() == 4);
+            for (const auto& line : lines) {
+                CHECK(columns_of(line) <= width);
+            }
         }
-        CHECK(lines[2].starts_with(std::string(40, 'n')));
     }
-    CHECK(lines_of(render_list(volumes, Format::Table, Owners::Show, 5U))[2] == std::string(40, 'n'));
+    // Labels give way first, and names stay whole as long as they can
+    const auto lines = lines_of(render_list(std::vector{labelled}, Format::Table, {}, 80U));
+    CHECK(lines[1] == "data  filesystem  1.5 GiB  in_use  ffeeddccbbaa  2023-11-14T22:13:20Z  k=vvvvvv…");
+    // Where there is no terminal, nothing is cut
+    CHECK(render_list(volumes, Format::Table, {}, std::nullopt).find(std::string(100, 'v')) != std::string::npos);
+    CHECK(render_list(volumes, Format::Json, {}, 10U).find(std::string(100, 'v')) != std::string::npos);
+}
+
+TEST_CASE("a volume in full says who holds it, its protection and its trash") {
+    auto view = trashed("data");
+    view.is_protected = true;
+    view.labels = {{"team", "blue"}};
+    view.inodes = 0;
+    const auto text = render_volume(view, Format::Table);
+    for (const char* line : {"Name           data\n", "Size           1.5 GiB (1610612736 bytes)\n", "Inodes         as the backend does\n",
+                             "Protected      yes\n", "Trashed until  2023-11-21T20:53:20Z\n", "Label          team=blue\n"}) {
+        CHECK(text.find(line) != std::string::npos);
+    }
+    CHECK(render_volume(unused("data"), Format::Table).find("Trashed until  -\n") != std::string::npos);
 }
 
 TEST_CASE("nothing that a terminal would obey is shown") {

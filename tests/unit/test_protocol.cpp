@@ -49,6 +49,23 @@ template <class R> R good_with_id(ConnectionNumber connection) {
     return r;
 }
 
+template <class R> R good_with_job() {
+    auto r = good_with_id<R>(7);
+    r.job = make_random_id<JobId>();
+    return r;
+}
+LabelVolume good_label() {
+    auto r = good_with_id<LabelVolume>(7);
+    r.labels_size = 4;
+    std::memcpy(r.labels.data(), "k\0v", 4);
+    return r;
+}
+RenameVolume good_rename() {
+    auto r = good_with_id<RenameVolume>(7);
+    r.name = NameText("data");
+    return r;
+}
+
 template <class R> auto decoded(const R& request, std::size_t descriptors) {
     return decode(std::as_bytes(std::span(&request, 1)), descriptors);
 }
@@ -108,6 +125,14 @@ TEST_CASE("every request of the table decodes to itself, at its exact size and n
     check_good(with_header<ListJobs>(0));
     check_good(good_with_id<ReleaseJob>(0));
     check_good(with_header<CloseConnection>(7));
+    check_good(good_with_id<RestoreVolume>(7));
+    check_good(good_with_id<ProtectVolume>(7));
+    check_good(good_label());
+    check_good(good_rename());
+    check_good(good_with_job<AttachVolume>());
+    check_good(good_with_job<DetachVolume>());
+    check_good(with_header<AdminRead>(7));
+    check_good(good_with_id<AdminRead>(7));
 }
 
 TEST_CASE("the table has each type once and what is not in it does not decode") {
@@ -161,6 +186,44 @@ TEST_CASE("a field outside its meaning does not decode") {
     check_bad<K>("signal 32", good_with_id<K>(7), [](K& r) { r.signal = 32; });
 }
 
+TEST_CASE("a field outside its meaning does not decode in changes of volumes either") {
+    using D = DeleteVolume;
+    auto every_flag = good_with_id<D>(7);
+    every_flag.flags = kDeleteForce | kDeleteNow;
+    check_good(every_flag);
+    check_bad<D>("no such flag", good_with_id<D>(7), [](D& r) { r.flags = 4; });
+    using R = RestoreVolume;
+    check_bad<R>("no id", good_with_id<R>(7), [](R& r) { r.id = {}; });
+    check_bad<R>("path as name", good_with_id<R>(7), [](R& r) { r.name = NameText("../x"); });
+    using P = ProtectVolume;
+    check_bad<P>("no id", good_with_id<P>(7), [](P& r) { r.id = {}; });
+    check_bad<P>("no such authority", good_with_id<P>(7), [](P& r) { r.authority = static_cast<Authority>(2); });
+    check_bad<P>("neither yes nor no", good_with_id<P>(7), [](P& r) { r.is_protected = 2; });
+    using L = LabelVolume;
+    check_bad<L>("no id", good_label(), [](L& r) { r.id = {}; });
+    check_bad<L>("labels beyond the array", good_label(), [](L& r) { r.labels_size = kLabelsMax + 1; });
+    check_bad<L>("bytes beyond the labels", good_label(), [](L& r) { r.labels[kLabelsMax - 1] = 1; });
+    check_bad<L>("zero is not zero", good_label(), [](L& r) { r.zero = 1; });
+    using N = RenameVolume;
+    check_bad<N>("no id", good_rename(), [](N& r) { r.id = {}; });
+    check_bad<N>("no name", good_rename(), [](N& r) { r.name = {}; });
+    using A = AttachVolume;
+    check_bad<A>("no volume", good_with_job<A>(), [](A& r) { r.id = {}; });
+    check_bad<A>("no job", good_with_job<A>(), [](A& r) { r.job = {}; });
+    check_bad<A>("no such access", good_with_job<A>(), [](A& r) { r.access = static_cast<Access>(2); });
+    check_bad<A>("zero is not zero", good_with_job<A>(), [](A& r) { r.zero = 1; });
+    using T = DetachVolume;
+    check_bad<T>("no volume", good_with_job<T>(), [](T& r) { r.id = {}; });
+    check_bad<T>("no job", good_with_job<T>(), [](T& r) { r.job = {}; });
+    using V = AdminRead;
+    check_bad<V>("a volume and a user", good_with_id<V>(7), [](V& r) { r.uid = 1; });
+    check_bad<V>("a volume and everybody", good_with_id<V>(7), [](V& r) { r.everybody = 1; });
+    check_bad<V>("a user and everybody", with_header<V>(7), [](V& r) {
+        r.uid = 1;
+        r.everybody = 1;
+    });
+}
+
 TEST_CASE("random bytes decode to nothing, or to a request whose every field is meaningful") {
     std::mt19937 random(20260101); // a fixed seed: the same bytes each time
     std::vector<std::byte> bytes(kRequestSizeMax);
@@ -202,6 +265,17 @@ TEST_CASE("messages of the broker decode to themselves and not with a field spoi
     changed.volume.backend = Backend::Image;
     CHECK(decode_one(changed).error() == DecodeError::Field);
 
+    changed.volume.backend = Backend::Tmpfs;
+    changed.volume.status = VolumeStatus::Trashed; // always until some time
+    CHECK(decode_one(changed).error() == DecodeError::Field);
+    changed.volume.trashed_until_ns = 1;
+    CHECK(decode_one(changed).has_value());
+    changed.volume.status = VolumeStatus::Available;
+    CHECK(decode_one(changed).error() == DecodeError::Field);
+    changed.volume.trashed_until_ns = 0;
+    changed.volume.flags = kVolumeProtected << 1U;
+    CHECK(decode_one(changed).error() == DecodeError::Field);
+
     Connection connection;
     connection.number = 5;
     CHECK(decode_one(connection).error() == DecodeError::Descriptors);
@@ -213,6 +287,16 @@ TEST_CASE("messages of the broker decode to themselves and not with a field spoi
     page.reply.request = RequestType::ListVolumes;
     page.reply.sequence = 3;
     REQUIRE(decode_one(page).has_value());
+    changed.volume.flags = kVolumeProtected;
+    changed.volume.labels_size = 3;
+    page.volumes[0] = changed.volume;
+    page.volumes[1] = changed.volume;
+    page.reply.count = 2;
+    page.labels[5] = 'x'; // the last of both volumes' bytes
+    CHECK(decode_one(page).has_value());
+    page.labels[6] = 'x';
+    CHECK(decode_one(page).error() == DecodeError::Field);
+    page.labels[6] = 0;
     page.reply.count = kPageEntries + 1;
     CHECK(decode_one(page).error() == DecodeError::Field);
 

@@ -13,6 +13,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include <fmt/format.h>
 #include <sqlite3.h>
 
 #include "api-unpriv/filter_table.h"
@@ -62,6 +63,8 @@ Volume some_volume(std::uint8_t number) {
     volume.entry.inodes = 17;
     volume.entry.created_ns = 1'700'000'000'000'000'001;
     volume.entry.last_used_ns = 3;
+    volume.entry.flags = protocol::kVolumeProtected;
+    volume.entry.trashed_until_ns = 4;
     volume.labels = {{"env", "prod"}, {"z", ""}};
     return volume;
 }
@@ -162,6 +165,8 @@ TEST_CASE("volumes, labels and jobs are read back as they were written") {
     CHECK(volume.entry.inodes == expected.entry.inodes);
     CHECK(volume.entry.created_ns == expected.entry.created_ns);
     CHECK(volume.entry.last_used_ns == expected.entry.last_used_ns);
+    CHECK(volume.entry.flags == expected.entry.flags);
+    CHECK(volume.entry.trashed_until_ns == expected.entry.trashed_until_ns);
 
     const auto jobs = database->load_jobs();
     REQUIRE(jobs);
@@ -204,6 +209,41 @@ TEST_CASE("migrations ascend, and a new file has the newest schema") {
     CHECK(sqlite3_column_int(statement, 0) == kSchemaVersion);
     sqlite3_finalize(statement);
     sqlite3_close(raw);
+}
+
+TEST_CASE("a database of the first version is brought up to date, and its rows survive") {
+    const Scratch scratch;
+    execute(scratch.file(),
+            fmt::format("{} PRAGMA user_version = 1; PRAGMA application_id = {};"
+                        "INSERT INTO volumes VALUES (x'00000000000000000000000000000001', 1000, 'data', 1, 1, 1, 1048576, 7, 11, 12);"
+                        "INSERT INTO labels VALUES (x'00000000000000000000000000000001', 'env', 'prod');"
+                        "INSERT INTO jobs VALUES (x'00000000000000000000000000000002', 1000, 'j', 2, 5, 0, 0, 0, 0, 0, 0, 'minimal', '');"
+                        "INSERT INTO job_volumes VALUES (x'00000000000000000000000000000002', 0, x'00000000000000000000000000000001', "
+                        "'data', '/data', 1);",
+                        kMigrations.front().sql, kApplicationId));
+    std::string note;
+    for (int start = 0; start < 2; ++start) { // the second finds it up to date
+        auto database = open_or_rebuild(scratch.path(), Synchronous::Normal, note);
+        REQUIRE(database);
+        CHECK(note.empty());
+        auto volumes = database->load_volumes();
+        REQUIRE(volumes);
+        REQUIRE(volumes->size() == 1);
+        auto& volume = volumes->front();
+        CHECK(volume.entry.name.view() == "data");
+        CHECK(volume.entry.last_used_ns == 12);
+        CHECK(volume.entry.trashed_until_ns == 0);
+        CHECK(volume.entry.flags == (start == 0 ? 0 : protocol::kVolumeProtected));
+        CHECK(volume.labels == Labels{{"env", "prod"}});
+        const auto jobs = database->load_jobs();
+        REQUIRE(jobs);
+        REQUIRE(jobs->size() == 1);
+        CHECK(jobs->front().volumes.front().target == "/data");
+        volume.entry.flags = protocol::kVolumeProtected;
+        REQUIRE(database->begin());
+        REQUIRE(database->put(volume));
+        REQUIRE(database->commit());
+    }
 }
 
 TEST_CASE("a newer schema is refused, with both versions named, and the file is left alone") {

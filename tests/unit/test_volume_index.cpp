@@ -1,12 +1,11 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cstring>
 #include <set>
 
 #include <fmt/format.h>
 
-#include "api-unpriv/jobs/request.h"
-#include "api-unpriv/jobs/table.h"
 #include "api-unpriv/volumes/index.h"
 #include "api-unpriv/volumes/labels.h"
 
@@ -152,6 +151,155 @@ TEST_CASE("a page begins after a volume that is gone meanwhile") {
     CHECK(names_of(*index.list(query)) == std::vector<std::string>{"v3", "v4"});
 }
 
+TEST_CASE("of a hundred thousand volumes every page is found where the one before ended, whatever comes and goes meanwhile") {
+    constexpr std::uint32_t kVolumes = 100'000;
+    constexpr std::uint32_t kOwners = 10;
+    VolumeIndex index;
+    const auto id_at = [](std::uint32_t i) {
+        VolumeId id;
+        const std::uint32_t scattered = i * 2'654'435'761U;
+        std::memcpy(id.bytes.data(), &scattered, sizeof scattered);
+        std::memcpy(id.bytes.data() + 8, &i, sizeof i);
+        return id;
+    };
+    for (std::uint32_t i = 0; i < kVolumes; ++i) {
+        auto entry = entry_of(id_at(i), kAlice + i % kOwners, fmt::format("{}{:06}", i % 4 == 0 ? "a" : "b", i));
+        if (i % 3 == 0) {
+            entry.status = protocol::VolumeStatus::InUse;
+        }
+        index.put(entry, i % 5 == 0 ? Labels{{"env", "prod"}} : Labels{});
+    }
+    const auto by_name = [](const Volume* a, const Volume* b) {
+        return std::pair(a->entry.owner_uid, a->entry.name.view()) < std::pair(b->entry.owner_uid, b->entry.name.view());
+    };
+    struct Row {
+        const char* what;
+        Scope scope;
+        std::optional<protocol::VolumeStatus> status;
+        std::vector<LabelFilter> labels;
+        std::string prefix;
+    };
+    const Scope everybody{Scope::Kind::Everybody, 0};
+    const Row rows[] = {
+        {"all", everybody, {}, {}, ""},
+        {"one user's", {Scope::Kind::User, kAlice + 3}, {}, {}, ""},
+        {"in use", everybody, protocol::VolumeStatus::InUse, {}, ""},
+        {"with a label", everybody, {}, {{"env", "prod"}}, ""},
+        {"by prefix", everybody, {}, {}, "a"},
+        {"all of it", {Scope::Kind::User, kAlice + 5}, protocol::VolumeStatus::Available, {{"env", std::nullopt}}, "b0"},
+    };
+    for (const auto& row : rows) {
+        for (const bool descending : {false, true}) {
+            CAPTURE(row.what);
+            CAPTURE(descending);
+            VolumeQuery query;
+            query.scope = row.scope;
+            query.status = row.status;
+            query.labels = row.labels;
+            query.name_prefix = row.prefix;
+            query.descending = descending;
+            query.page_size = 1000;
+            const auto wanted = [&](std::uint32_t i) {
+                return row.scope.covers(kAlice + i % kOwners) &&
+                       (!row.status || (*row.status == protocol::VolumeStatus::InUse) == (i % 3 == 0)) &&
+                       (row.labels.empty() || i % 5 == 0) && fmt::format("{}{:06}", i % 4 == 0 ? "a" : "b", i).starts_with(row.prefix);
+            };
+            std::set<VolumeId> expected;
+            for (std::uint32_t i = 0; i < kVolumes; ++i) {
+                if (wanted(i)) {
+                    expected.insert(id_at(i));
+                }
+            }
+            std::set<VolumeId> seen;
+            bool once = true;
+            bool sorted = true;
+            std::uint8_t comers = 0;
+            do {
+                const auto page = index.list(query);
+                REQUIRE(page);
+                CHECK(page->matching >= expected.size());
+                CHECK(page->matching <= expected.size() + comers);
+                sorted = sorted && (descending ? std::ranges::is_sorted(page->volumes, [&](auto* a, auto* b) { return by_name(b, a); })
+                                               : std::ranges::is_sorted(page->volumes, by_name));
+                for (const Volume* volume : page->volumes) {
+                    once = once && seen.insert(volume->entry.id).second;
+                }
+                query.after = page->next;
+                // Others come and go before and after this place, and what the position names goes and comes back
+                ++comers;
+                for (const char* name : {"a", "b05", "c"}) {
+                    auto comer = entry_of(id_of(comers, 0xee), kAlice + comers % kOwners, fmt::format("{}new{}", name, comers));
+                    index.put(comer, {{"env", "prod"}});
+                }
+                if (comers % 2 == 0) {
+                    index.erase(id_of(comers, 0xee));
+                }
+                REQUIRE_FALSE(page->volumes.empty());
+                const Volume last = *page->volumes.back();
+                index.erase(last.entry.id);
+                index.put(last.entry, last.labels);
+            } while (!query.after.empty());
+            CHECK(once);
+            CHECK(sorted);
+            CHECK(std::ranges::includes(seen, expected));
+            for (std::uint8_t i = 1; i <= comers; ++i) {
+                index.erase(id_of(i, 0xee));
+            }
+            query.after.clear();
+            CHECK(index.list(query)->matching == expected.size());
+        }
+    }
+}
+
+TEST_CASE("a position outside what is asked for gives nothing of others") {
+    VolumeIndex index;
+    for (std::uint8_t i = 1; i <= 4; ++i) {
+        index.put(entry_of(id_of(i, i), kAlice, fmt::format("a{}", i)), {});
+        index.put(entry_of(id_of(i, 0x80), kBob, fmt::format("b{}", i)), {});
+    }
+    const std::string none(32, '0');
+    const auto listed = [&](std::uint32_t who, const std::string& after, bool descending) {
+        auto query = own(who);
+        query.after = after;
+        query.descending = descending;
+        return names_of(*index.list(query)).size();
+    };
+    CHECK(listed(kBob, fmt::format("0|{}|a2|{}", kAlice, none), false) == 4); // all of his come after it
+    CHECK(listed(kBob, fmt::format("0|{}|a2|{}", kAlice, none), true) == 0);
+    CHECK(listed(kAlice, fmt::format("0|{}|b2|{}", kBob, none), false) == 0);
+    CHECK(listed(kAlice, fmt::format("0|{}|b2|{}", kBob, none), true) == 4);
+    CHECK(listed(kBob + 1, fmt::format("0|{}|b2|{}", kBob, none), false) == 0);
+}
+
+TEST_CASE("names of the trashed are looked up only by those who mean the trash") {
+    VolumeIndex index;
+    const auto trash = [&index](std::uint8_t number, std::string_view name) {
+        auto entry = entry_of(id_of(number, 1), kAlice, name);
+        entry.status = protocol::VolumeStatus::Trashed;
+        index.put(entry, {});
+    };
+    trash(1, "data");
+    trash(2, "data");
+    trash(3, "old");
+    index.put(entry_of(id_of(4, 1), kAlice, "data"), {});
+    const Scope alice{Scope::Kind::Own, kAlice};
+    const auto found = [&](std::string_view text, Among among) { return index.resolve(text, alice, among).size(); };
+    CHECK(found("data", Among::All) == 1);
+    CHECK(found("data", Among::AllAndTrashNames) == 1);
+    CHECK(found("data", Among::Trash) == 2);
+    CHECK(found("old", Among::All) == 0);
+    CHECK(found("old", Among::AllAndTrashNames) == 1);
+    CHECK(found("04000000", Among::Trash) == 0);
+    CHECK(found("03000000", Among::Trash) == 1);
+    CHECK(found("03000000", Among::All) == 1);
+    CHECK(index.resolve("data", {Scope::Kind::Everybody, 0}, Among::Trash).size() == 2);
+    CHECK(index.resolve("data", {Scope::Kind::Own, kBob}, Among::Trash).empty());
+    auto query = own(kAlice);
+    query.status = protocol::VolumeStatus::Trashed;
+    CHECK(names_of(*index.list(query)) == std::vector<std::string>{"data", "data", "old"});
+    CHECK(index.list(query)->matching == 3);
+}
+
 TEST_CASE("a page position that is not ours is refused") {
     const VolumeIndex index;
     auto query = own(kAlice);
@@ -236,50 +384,4 @@ TEST_CASE("a blob that was not made here is not taken for labels") {
     CHECK_FALSE(decodes(std::string_view("b\0x\0a\0x\0", 8)));
     CHECK_FALSE(decodes(std::string_view("a\0x\0a\0x\0", 8)));
     CHECK_FALSE(decodes(std::string_view("\0x\0", 3)));
-}
-
-TEST_CASE("jobs are listed newest first, page by page, and the oldest ended one is known") {
-    JobTable table;
-    for (std::uint8_t i = 1; i <= 5; ++i) {
-        Job job;
-        job.id.bytes.front() = i;
-        job.owner_uid = i == 5 ? kBob : kAlice;
-        job.started_ns = std::int64_t{i} * 10;
-        job.state = i == 2 ? protocol::JobState::Running : protocol::JobState::Ended;
-        job.name = i == 3 ? "three" : "";
-        table.put(job);
-    }
-    JobQuery query;
-    query.scope = {Scope::Kind::Own, kAlice};
-    query.page_size = 3;
-    auto page = table.list(query);
-    REQUIRE(page->jobs.size() == 3);
-    CHECK(page->jobs.front()->started_ns == 40);
-    CHECK(page->matching == 4);
-    query.after = page->next;
-    page = table.list(query);
-    REQUIRE(page->jobs.size() == 1);
-    CHECK(page->jobs.front()->started_ns == 10);
-    CHECK(page->next.empty());
-    CHECK(table.ended_count(kAlice) == 3);
-    CHECK(table.ended_count(std::nullopt) == 4);
-    CHECK(table.oldest_ended(kAlice)->started_ns == 10);
-    table.erase(table.oldest_ended(kAlice)->id);
-    CHECK(table.oldest_ended(kAlice)->started_ns == 30);
-    CHECK(table.resolve("three", query.scope).size() == 1);
-    CHECK(table.resolve("05000000", query.scope).empty());
-    query.after = std::string("nonsense");
-    CHECK_FALSE(table.list(query));
-}
-
-TEST_CASE("a job's environment has defaults, and what is given last counts") {
-    const auto environment = environment_of("host1", {"A=1", "HOME=/data", "A=2"});
-    CHECK(environment == std::vector<std::string>{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/data",
-                                                  "HOSTNAME=host1", "A=2"});
-    CHECK(environment_of("", {}).size() == 2);
-}
-
-TEST_CASE("history keeps whole arguments up to its bound") {
-    const std::string half(kCommandKept / 2, 'x');
-    CHECK(kept_command({"a", half, half, "b"}) == std::vector<std::string>{"a", half});
 }

@@ -16,7 +16,7 @@ struct Attachment {
     int user_namespace = -1;      // V of the slot: maps the foreign range to it
 };
 
-// `directory` is that of one volume, O_PATH or open for reading: root's, 0700, holding record and labels besides.
+// `directory` is that of one volume, open for reading: root's, 0700, holding record and labels besides.
 class Backend {
   public:
     Backend() = default;

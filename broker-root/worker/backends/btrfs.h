@@ -1,0 +1,25 @@
+// Filesystem volumes on a store that is btrfs with quotas: volumes/<id>/subvolume/data.
+//
+// The subvolume is root's, its directory `data` the foreign range's: so the job, which is given `data` alone, can neither reach
+// nor change what the limit hangs on. The kernel does not say whether it is attached; that is for the broker to know.
+#pragma once
+
+#include "broker-root/worker/backends/backend.h"
+
+namespace joblet::worker {
+
+class BtrfsBackend final : public Backend {
+  public:
+    [[nodiscard]] Outcome<Fd> create(int directory, const VolumeRecord& record, std::uint32_t slot_first) const override;
+    [[nodiscard]] Outcome<void> complete(int directory, const VolumeRecord& record) const override;
+    [[nodiscard]] bool is_intact(int directory, const VolumeRecord& record) const override;
+    [[nodiscard]] Outcome<Fd> open(int directory, const VolumeRecord& record, const Attachment& attachment) const override;
+    [[nodiscard]] kernel::Result<Fd> claim(int directory) const override;
+    // ENOTEMPTY, and nothing is changed, if a subvolume lies in the volume.
+    [[nodiscard]] Outcome<void> remove(int directory) const override;
+
+    // Makes, limits and removes a subvolume there: whether the store holds such volumes.
+    [[nodiscard]] Outcome<void> probe(int directory) const;
+};
+
+} // namespace joblet::worker

@@ -1,0 +1,38 @@
+// What the commands of rnx volume have in common.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "cli/arguments.h"
+#include "cli/client.h"
+#include "cli/output.h"
+#include "cli/terminal.h"
+
+namespace joblet::cli {
+
+VolumeView view_of(rpc::Volume::Reader volume);
+
+void fill(rpc::Scope::Builder builder, const Scope& scope);
+void fill(rpc::VolumeSelector::Builder builder, const std::string& name, const Scope& scope = {});
+void fill(capnp::List<rpc::Label>::Builder builder, const std::vector<Label>& labels);
+
+// The result of a command that made or changed one volume: its name, or the whole of it for programs.
+void show_changed(const VolumeView& volume, Format format);
+
+// Calls `act` for each name. What is refused for one volume does not keep the others waiting for a second try: each refusal is
+// shown, and the exit status is 1.
+template <class Act> int for_each_name(const std::vector<std::string>& names, Format format, Act&& act) {
+    int status = 0;
+    for (const auto& name : names) {
+        try {
+            act(name);
+        } catch (const CommandFailure& failure) {
+            write_stderr(render_error(failure.error(), format));
+            status = kExitRefused;
+        }
+    }
+    return status;
+}
+
+} // namespace joblet::cli

@@ -1,0 +1,124 @@
+// A broker for tests: a thread with a table, at the other end of the boundary.
+#pragma once
+
+#include <atomic>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "shared/datagram.h"
+#include "shared/fd.h"
+#include "shared/protocol.h"
+
+namespace joblet::api::test {
+
+// Answers requests as a broker would, as far as the tests look. Requests are decoded strictly: whatever the daemon sends
+// wrongly fails the test. Of changes of volumes it sends no news: the daemon must ask.
+class FakeBroker {
+  public:
+    explicit FakeBroker(Fd socket) : socket_(std::move(socket)), thread_([this]() { work(); }) {}
+    FakeBroker(const FakeBroker&) = delete;
+    FakeBroker& operator=(const FakeBroker&) = delete;
+    ~FakeBroker();
+
+    // A client's end of a connection that the daemon gets.
+    Fd connect(std::uint32_t uid, bool admin);
+    protocol::VolumeEntry add_volume(std::uint32_t owner, std::string_view name, std::string_view labels = {});
+    protocol::VolumeEntry add_trashed(std::uint32_t owner, std::string_view name);
+    // A job that is running, with these volumes.
+    JobId add_job(std::uint32_t owner, const std::vector<VolumeId>& volumes);
+    void end_job(JobId id, int code);
+    void send_garbage();
+    void hang_up();
+
+    // The next request of a user is answered with it, whatever it is.
+    void refuse_next(protocol::Reply reply);
+    // What users asked for, oldest first.
+    template <class Request> std::vector<Request> asked() {
+        const std::lock_guard lock(mutex_);
+        std::vector<Request> out;
+        for (const auto& request : requests_) {
+            if (const auto* one = std::get_if<Request>(&request)) {
+                out.push_back(*one);
+            }
+        }
+        return out;
+    }
+    // Requests about single volumes that nobody but the daemon asked for.
+    std::atomic<int> stats = 0;
+
+    std::atomic<int> faults = 0;
+    std::atomic<int> closed_connections = 0;
+    std::atomic<int> signals = 0;
+    std::atomic<std::uint32_t> last_authority = 99;
+    std::atomic<int> next_answer = 0; // an ErrorCode for the next CreateVolume
+
+    // Of the last StartJob
+    Fd control;
+    Fd spec;
+    protocol::StartJob start;
+
+  private:
+    struct Stored {
+        protocol::VolumeEntry entry;
+        std::string labels;
+    };
+
+    template <class Message> void send(const Message& message) {
+        if (!send_message(socket_.get(), message, {}, Wait::Yes) && errno != EPIPE) {
+            ++faults;
+        }
+    }
+    template <class Request> static protocol::Reply reply_to(const Request& request) {
+        protocol::Reply reply;
+        reply.request = Request::kType;
+        reply.sequence = request.header.sequence;
+        return reply;
+    }
+    template <class Request> void refuse(const Request& request, ErrorCode code) {
+        auto reply = reply_to(request);
+        reply.code = code;
+        send(reply);
+    }
+    bool may(const protocol::RequestHeader& header, std::uint32_t owner, protocol::Authority authority);
+    Stored* find(const protocol::RequestHeader& header, const VolumeId& id, protocol::Authority authority);
+    Stored* holder_of(std::uint32_t owner, const NameText& name);
+    std::optional<JobId> job_with(const VolumeId& id) const;
+    void change_job(protocol::JobEntry& job, const std::vector<VolumeId>& volumes);
+
+    void work();
+    void handle(const protocol::CreateVolume& r, std::vector<Fd>& descriptors);
+    void handle(const protocol::DeleteVolume& r, std::vector<Fd>& descriptors);
+    void handle(const protocol::StatVolume& r, std::vector<Fd>& descriptors);
+    void handle(const protocol::ListVolumes& r, std::vector<Fd>& descriptors);
+    void handle(const protocol::StartJob& r, std::vector<Fd>& descriptors);
+    void handle(const protocol::SignalJob& r, std::vector<Fd>& descriptors);
+    void handle(const protocol::ListJobs& r, std::vector<Fd>& descriptors);
+    void handle(const protocol::ReleaseJob& r, std::vector<Fd>& descriptors);
+    void handle(const protocol::CloseConnection& r, std::vector<Fd>& descriptors);
+    void handle(const protocol::RestoreVolume& r, std::vector<Fd>& descriptors);
+    void handle(const protocol::ProtectVolume& r, std::vector<Fd>& descriptors);
+    void handle(const protocol::LabelVolume& r, std::vector<Fd>& descriptors);
+    void handle(const protocol::RenameVolume& r, std::vector<Fd>& descriptors);
+    void handle(const protocol::AttachVolume& r, std::vector<Fd>& descriptors);
+    void handle(const protocol::DetachVolume& r, std::vector<Fd>& descriptors);
+    void handle(const protocol::AdminRead& r, std::vector<Fd>& descriptors);
+
+    Fd socket_;
+    std::uint64_t connections_ = 100;
+    std::mutex mutex_; // guards what follows
+    std::map<VolumeId, Stored> volumes_;
+    std::map<JobId, protocol::JobEntry> jobs_;
+    std::map<protocol::ConnectionNumber, std::uint32_t> uids_;
+    std::set<protocol::ConnectionNumber> admins_;
+    std::vector<protocol::Request> requests_;
+    std::optional<protocol::Reply> refusal_;
+    std::thread thread_; // last: it uses the rest
+};
+
+} // namespace joblet::api::test
