@@ -15,11 +15,11 @@ namespace {
 // After so many datagrams in one go others get a turn of the event loop.
 constexpr int kDatagramsPerTurn = 64;
 
-protocol::Message refusal(protocol::RequestType type) {
+Answer refusal(protocol::RequestType type) {
     protocol::Reply reply;
     reply.request = type;
     reply.code = ErrorCode::Unavailable;
-    return reply;
+    return {reply, {}};
 }
 
 // Ends the run: a broker that is not to be understood is not ours.
@@ -73,26 +73,26 @@ void BrokerClient::dispatch(const protocol::Message& message, std::vector<Fd> de
                    [&](const protocol::JobChanged& news) { listener_.on_job_changed(news.job); },
                    [&](const auto& /*a reply*/) {
                        const auto& reply = reply_of(message);
-                       settle(reply.sequence, reply.request, message);
+                       settle(reply.sequence, reply.request, {message, std::move(descriptors)});
                    },
                },
                message);
 }
 
-void BrokerClient::settle(std::uint64_t sequence, protocol::RequestType type, const protocol::Message& message) {
+void BrokerClient::settle(std::uint64_t sequence, protocol::RequestType type, Answer answer) {
     const auto waiting = pending_.find(sequence);
     if (waiting == pending_.end() || waiting->second.type != type) {
         refuse_broker("the broker sent a reply that nobody asked for");
     }
-    waiting->second.fulfiller->fulfill(protocol::Message(message));
+    waiting->second.fulfiller->fulfill(std::move(answer));
     pending_.erase(waiting);
 }
 
-kj::Promise<protocol::Message> BrokerClient::enqueue(Outgoing outgoing) {
+kj::Promise<Answer> BrokerClient::enqueue(Outgoing outgoing) {
     if (outgoing_.size() >= kOutgoingMax || pending_.size() >= kPendingMax) {
         return refusal(outgoing.type);
     }
-    auto paf = kj::newPromiseAndFulfiller<protocol::Message>();
+    auto paf = kj::newPromiseAndFulfiller<Answer>();
     outgoing.fulfiller = kj::mv(paf.fulfiller);
     outgoing_.push_back(std::move(outgoing));
     if (!window_full_) {
@@ -144,16 +144,18 @@ void BrokerClient::taskFailed(kj::Exception&& exception) {
 }
 
 const protocol::Reply& reply_of(const protocol::Message& message) {
-    if (const auto* page = std::get_if<protocol::VolumePage>(&message)) {
-        return page->reply;
-    }
-    if (const auto* detail = std::get_if<protocol::VolumeDetail>(&message)) {
-        return detail->reply;
-    }
-    if (const auto* page = std::get_if<protocol::JobPage>(&message)) {
-        return page->reply;
-    }
-    return std::get<protocol::Reply>(message);
+    const auto* reply = std::visit(
+        []<class Kind>(const Kind& kind) -> const protocol::Reply* {
+            if constexpr (std::is_same_v<Kind, protocol::Reply>) {
+                return &kind;
+            } else if constexpr (requires { kind.reply; }) {
+                return &kind.reply;
+            } else {
+                return nullptr;
+            }
+        },
+        message);
+    return reply != nullptr ? *reply : std::get<protocol::Reply>(message); // which throws
 }
 
 } // namespace joblet::api

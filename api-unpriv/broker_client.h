@@ -29,6 +29,12 @@ class BrokerListener {
     virtual void on_job_changed(const protocol::JobEntry& job) = 0;
 };
 
+// A reply, and what came with it: nothing, but for a log that was opened.
+struct Answer {
+    protocol::Message message;
+    std::vector<Fd> descriptors;
+};
+
 class BrokerClient final : private kj::TaskSet::ErrorHandler {
   public:
     // `socket`: SOCK_SEQPACKET, outlives the client. `listener` likewise.
@@ -40,6 +46,10 @@ class BrokerClient final : private kj::TaskSet::ErrorHandler {
     // The reply. Sequence numbers are given here, in the order of sending. Never rejects: where the window is full, the reply is
     // Unavailable. The request is carried out even if the promise is dropped. `descriptors` are closed when they were sent.
     template <class Request> kj::Promise<protocol::Message> request(Request request, std::vector<Fd> descriptors = {}) {
+        return request_all(request, std::move(descriptors)).then([](const Answer& answer) { return answer.message; });
+    }
+    // Likewise, for a reply that comes with descriptors.
+    template <class Request> kj::Promise<Answer> request_all(Request request, std::vector<Fd> descriptors = {}) {
         request.header.type = Request::kType;
         const auto bytes = std::as_bytes(std::span(&request, 1));
         static_assert(offsetof(Request, header) == 0);
@@ -55,7 +65,7 @@ class BrokerClient final : private kj::TaskSet::ErrorHandler {
     static constexpr std::size_t kPendingMax = 4096;  // replies that are waited for
 
   private:
-    using Fulfiller = kj::Own<kj::PromiseFulfiller<protocol::Message>>;
+    using Fulfiller = kj::Own<kj::PromiseFulfiller<Answer>>;
     struct Outgoing {
         protocol::RequestType type;
         std::vector<std::byte> bytes;
@@ -68,13 +78,13 @@ class BrokerClient final : private kj::TaskSet::ErrorHandler {
     };
     enum class Sent : std::uint8_t { Yes, Full, Refused };
 
-    kj::Promise<protocol::Message> enqueue(Outgoing outgoing);
+    kj::Promise<Answer> enqueue(Outgoing outgoing);
     Sent send(Outgoing& outgoing);
     void send_waiting();
     kj::Promise<void> read_some();
     void dispatch(const protocol::Message& message, std::vector<Fd> descriptors);
     void taskFailed(kj::Exception&& exception) override;
-    void settle(std::uint64_t sequence, protocol::RequestType type, const protocol::Message& message);
+    void settle(std::uint64_t sequence, protocol::RequestType type, Answer answer);
 
     int socket_;
     BrokerListener& listener_;

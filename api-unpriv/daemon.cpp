@@ -9,7 +9,7 @@ namespace joblet::api {
 
 Daemon::Daemon(kj::AsyncIoContext& io, int broker, StoreWriter& store, const ApiConfig& config)
     : io_(io), timer_(io.provider->getTimer()), config_(config), broker_(io.unixEventPort, broker, *this), volumes_(broker_, store),
-      jobs_(broker_, store, volumes_, timer_, config), sessions_(*this) {
+      bases_(broker_), jobs_(broker_, store, volumes_, bases_, timer_, config), sessions_(*this) {
     volumes_.set_holders([this](const VolumeId& volume) { return jobs_.holding(volume); });
 }
 
@@ -21,6 +21,7 @@ kj::Promise<void> Daemon::run(std::vector<Volume> stored_volumes, std::vector<Jo
 
 kj::Promise<void> Daemon::load(std::vector<Volume> stored_volumes, std::vector<Job> remembered_jobs) {
     return volumes_.load(timer_, std::move(stored_volumes))
+        .then([this]() { return bases_.load(timer_); })
         .then([this, jobs = std::move(remembered_jobs)]() mutable { return jobs_.load(std::move(jobs)); })
         .then([this]() {
             loaded_ = true;
@@ -42,12 +43,12 @@ void Daemon::on_connection(const protocol::Connection& connection, Fd socket) {
 
 void Daemon::serve(Visitor visitor) {
     const Caller caller{visitor.connection.uid, visitor.connection.admin != 0, visitor.connection.number};
-    sessions_.add(
-        Session::serve(*io_.lowLevelProvider, timer_, std::move(visitor.socket), caller, {volumes_, jobs_}, config_).then([this, caller]() {
-            protocol::CloseConnection request;
-            request.header.connection = caller.connection;
-            return broker_.request(request).ignoreResult();
-        }));
+    sessions_.add(Session::serve(*io_.lowLevelProvider, timer_, std::move(visitor.socket), caller, {volumes_, jobs_, bases_}, config_)
+                      .then([this, caller]() {
+                          protocol::CloseConnection request;
+                          request.header.connection = caller.connection;
+                          return broker_.request(request).ignoreResult();
+                      }));
 }
 
 void Daemon::on_volume_changed(const protocol::VolumeChanged& news) {

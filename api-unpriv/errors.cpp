@@ -29,6 +29,9 @@ constexpr std::array kLimits = {
     LimitRow{LimitKind::AttachedMemoryPerUser, "limits.memory_size", "the size of a user's memory volumes in jobs", true},
     LimitRow{LimitKind::AttachedMemoryOfHost, "volumes.memory_budget", "the size of all memory volumes in jobs on this host", true},
     LimitRow{LimitKind::Slots, "slots.count", "jobs alive on this host", false},
+    LimitRow{LimitKind::WorkSize, "jobs.work_size_max", "the size of a job's /work", true},
+    LimitRow{LimitKind::TmpSize, "jobs.tmp_size_max", "the size of a job's /tmp", true},
+    LimitRow{LimitKind::LogSize, "jobs.log_size_max", "the size of a job's log", true},
     LimitRow{LimitKind::VolumesPerJob, "volumes_per_job", "volumes per job", false}, // nobody can set it
 };
 
@@ -141,6 +144,11 @@ Refusal not_permitted(const Reply& reply, const Subject& subject) {
     if (reply.request == protocol::RequestType::AdminRead) {
         return not_an_admin();
     }
+    if (reply.request == protocol::RequestType::StartJob) { // what a user may not have, whoever he is
+        return {{ErrorCode::PermissionDenied, "the network of the host is not allowed for jobs here",
+                 "broker.toml, section [jobs], host_network"},
+                {}};
+    }
     return {{ErrorCode::PermissionDenied, fmt::format("cannot {}: it is not permitted", subject.doing), {}}, {}};
 }
 
@@ -161,6 +169,11 @@ Refusal conflict(const Reply& reply, const Subject& subject) {
         return refusal(fmt::format("{} exists and is different", volume_called(reply, subject)),
                        "choose another name, or ask for exactly what is there");
     }
+}
+
+std::string bases_there(const std::vector<std::string>& usable) {
+    return usable.empty() ? std::string("this host has no base that can be used; see broker.toml, section [bases]")
+                          : fmt::format("this host has: {}", fmt::join(usable, ", "));
 }
 
 Refusal failed(const Reply& reply, const Subject& subject) {
@@ -200,6 +213,28 @@ Refusal no_such_job(std::string_view asked) {
 Refusal not_an_admin() {
     return {{ErrorCode::PermissionDenied, "only root and the admins of this host may see or manage what belongs to other users",
              "admins are listed in broker.toml"},
+            {}};
+}
+
+Refusal no_such_base(std::string_view asked, const std::vector<std::string>& usable) {
+    return {{ErrorCode::NotFound, fmt::format("there is no base \"{}\"", printable(asked)), bases_there(usable)}, {}};
+}
+
+Refusal base_refused(std::string_view asked, const std::vector<std::string>& usable) {
+    return {{ErrorCode::Unsupported, fmt::format("base \"{}\" was refused when the service started; its log says why", printable(asked)),
+             bases_there(usable)},
+            {}};
+}
+
+Refusal no_log(std::string_view asked) {
+    return {{ErrorCode::NotFound, fmt::format("job {} has no log: only detached jobs have one", printable(asked)),
+             "start it with --detach to have its output kept"},
+            {}};
+}
+
+Refusal log_gone(std::string_view asked) {
+    return {{ErrorCode::NotFound, fmt::format("the log of job {} is gone", printable(asked)),
+             "the service keeps the logs of the newest ended jobs only"},
             {}};
 }
 

@@ -24,6 +24,11 @@ Refusal invalid(std::string_view field, std::string message, std::string hint = 
 // Also for what belongs to somebody else: the two must not be told apart.
 Refusal no_such_volume(std::string_view asked);
 Refusal no_such_job(std::string_view asked);
+// `usable`: the names of the bases that a job can have.
+Refusal no_such_base(std::string_view asked, const std::vector<std::string>& usable);
+Refusal base_refused(std::string_view asked, const std::vector<std::string>& usable);
+Refusal no_log(std::string_view asked);   // it was not detached
+Refusal log_gone(std::string_view asked); // it was, but the broker does not have it any more
 Refusal not_an_admin();
 // A scope where nobody has more than his own. `doing` is a verb: "rename".
 Refusal only_own(std::string_view doing);

@@ -48,7 +48,7 @@ constexpr SyscallRule kCalls[] = {
     {__NR_epoll_ctl, "epoll_ctl", "clients come and go", {}},
     {__NR_signalfd4, "signalfd4", "the event loop's set of signals changes", {}},
 
-    // Clients and the broker: sockets that the broker gave, never one of our making
+    // Clients and the broker: sockets that the broker gave
     {__NR_read, "read", "clients, the event loop's wake-up, pages of the database", {}},
     {__NR_readv, "readv", "clients", {}},
     {__NR_write, "write", "clients, the log, the memory file of a job's command", {}},
@@ -69,6 +69,7 @@ constexpr SyscallRule kCalls[] = {
     {__NR_ioctl, "ioctl", "non-blocking sockets", {arg_is32(1, 0x5421 /* FIONBIO */)}},
     {__NR_ioctl, "ioctl", "close-on-exec of sockets", {arg_is32(1, 0x5451 /* FIOCLEX */)}},
     {__NR_memfd_create, "memfd_create", "a job's command, environment and directory", {}},
+    {__NR_socketpair, "socketpair", "control socket of a detached job", {arg_is32(0, AF_UNIX), arg_is32(1, SOCK_SEQPACKET | SOCK_CLOEXEC)}},
     {__NR_statx, "statx", "kind of a client's descriptor", {arg_has(2, AT_EMPTY_PATH, AT_EMPTY_PATH)}},
 
     // The database, whose files are open

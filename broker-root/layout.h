@@ -20,7 +20,7 @@ struct Layout {
     } // 0711: volumes trash staging (0700), api (0700, the API's), bases (0755)
     [[nodiscard]] std::string jobs() const {
         return root + "/opt/joblet/jobs";
-    } // 0711: what outlives a job: <id>/exit
+    } // 0711: what outlives a job: <id>/exit, and of a job with a log record, log.0 and log.1
     [[nodiscard]] std::string runtime() const {
         return root + "/run/joblet";
     } // 0755: api.sock, jobletd.lock
@@ -35,6 +35,9 @@ struct Layout {
     }
     [[nodiscard]] std::string minimal_base() const {
         return state() + "/bases/minimal";
+    }
+    [[nodiscard]] std::string host_base() const { // etc alone
+        return state() + "/bases/host";
     }
 };
 

@@ -1,10 +1,13 @@
 #include "cli/arguments.h"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
+#include "cli/arguments_job.h"
 #include "cli/arguments_run.h"
 #include "cli/arguments_volume.h"
+#include "cli/command_tree.h"
 #include "cli/grammar.h"
 #include "shared/name.h"
 
@@ -15,15 +18,32 @@ namespace {
 class Grammar {
   public:
     Grammar()
-        : app_("Volumes for jobs, with limits that the kernel holds.", "rnx"), volume_(app_, options_), run_(app_, options_),
+        : app_("Volumes for jobs, with limits that the kernel holds.", "rnx"), run_(app_, options_), job_(app_, options_),
+          volume_(app_, options_), base_(app_.add_subcommand("base", "show the root file systems that a job can have")),
+          base_list_(base_->add_subcommand("list", "show the bases of this host")),
+          completion_(app_.add_subcommand("completion", "print a script that lets your shell complete the words of rnx")),
           version_(app_.add_subcommand("version", "show the versions of rnx and of the daemon")) {
-        set_up(app_, options_, "rnx [--socket PATH] volume|run|version …",
+        set_up(app_, options_, "rnx [--socket PATH] run|job|volume|base|completion|version …",
                "Examples:\n"
                "  rnx volume create data --size=1GB\n"
                "  rnx run --volume data -- sh -c 'date >>/volumes/data/log'");
         app_.add_flag("--version", version_flag_, "show the version of rnx and exit");
         app_.require_subcommand(0, 1);
+        set_up(*base_, options_, "rnx base list …", "Example:\n  rnx base list");
+        base_->require_subcommand(1);
+        set_up(*base_list_, options_, "rnx base list [--format=table|json|yaml]", "Example:\n  rnx base list --format=json");
+        base_list_->alias("ls");
+        set_up(*completion_, options_, "rnx completion bash|zsh|fish",
+               "Examples:\n"
+               "  rnx completion bash >~/.local/share/bash-completion/completions/rnx\n"
+               "  rnx completion zsh >~/.zfunc/_rnx     # with fpath+=~/.zfunc before compinit\n"
+               "  rnx completion fish >~/.config/fish/completions/rnx.fish");
+        completion_->add_option("SHELL", shell_, "bash, zsh or fish")->type_name("")->required();
         set_up(*version_, options_, "rnx version [--format=table|json|yaml]", "Example:\n  rnx version --format=json");
+    }
+
+    [[nodiscard]] const CLI::App& app() const {
+        return app_;
     }
 
     CommandLine parse(std::span<const std::string> arguments, std::string_view socket_from_environment) {
@@ -65,17 +85,21 @@ class Grammar {
     }
 
   private:
-    // True if the option takes its value from the next word.
+    // True if the option, or the last one of several letters ("-itv"), takes its value from the next word.
     static bool takes_next_word(const CLI::App& command, std::string_view word) {
+        const auto takes_value = [&command](const std::string& name) {
+            const auto* option = command.get_option_no_throw(name);
+            return option != nullptr && option->get_items_expected_max() > 0;
+        };
         if (word.starts_with("--")) {
-            if (word.contains('=')) {
-                return false;
-            }
-        } else if (word.size() > 2) {
-            return false; // -vNAME
+            return !word.contains('=') && takes_value(std::string(word));
         }
-        const auto* option = command.get_option_no_throw(std::string(word));
-        return option != nullptr && option->get_items_expected_max() > 0;
+        for (std::size_t i = 1; i < word.size(); ++i) {
+            if (takes_value({'-', word[i]})) {
+                return i + 1 == word.size(); // otherwise the rest is its value: -vNAME
+            }
+        }
+        return false;
     }
 
     // Index of the first word that is neither an option nor the value of one.
@@ -115,21 +139,37 @@ class Grammar {
         if (app_.got_subcommand(run_.app())) {
             return run_.take(command);
         }
+        if (app_.got_subcommand(job_.app())) {
+            return job_.take();
+        }
+        if (app_.got_subcommand(base_)) {
+            return BaseListing{};
+        }
+        if (app_.got_subcommand(completion_)) {
+            constexpr std::array kShells = {Word{"bash", Completion::Shell::Bash}, Word{"zsh", Completion::Shell::Zsh},
+                                            Word{"fish", Completion::Shell::Fish}};
+            return Completion{choose(kShells, shell_.empty() ? "\"\"" : shell_, "shell", "shells", Completion::Shell::Bash)};
+        }
         if (app_.got_subcommand(version_)) {
             return Version{};
         }
         if (app_.got_subcommand(volume_.app())) {
             return volume_.take();
         }
-        throw Refused{invalid("a command is missing", "commands are volume, run and version; see rnx --help")};
+        throw Refused{invalid("a command is missing", "commands are run, job, volume, base, completion and version; see rnx --help")};
     }
 
     bool version_flag_ = false;
     CommonOptions options_;
     CLI::App app_;
-    VolumeGrammar volume_;
     RunGrammar run_;
+    JobGrammar job_;
+    VolumeGrammar volume_;
+    CLI::App* base_;
+    CLI::App* base_list_;
+    CLI::App* completion_;
     CLI::App* version_;
+    std::string shell_;
 };
 
 // For errors of a command line that could not be parsed to its end. Only words before the job's command count, but looking
@@ -162,10 +202,56 @@ std::string as_sentence(std::string text) {
     return text;
 }
 
+OptionText describe(const CLI::Option& option) {
+    OptionText text;
+    text.is_word = option.get_positional();
+    if (text.is_word) {
+        text.names.push_back(option.get_name(true));
+    }
+    for (const auto& name : option.get_snames()) {
+        text.names.push_back("-" + name);
+    }
+    for (const auto& name : option.get_lnames()) {
+        text.names.push_back("--" + name);
+    }
+    text.value = !text.is_word && option.get_items_expected_max() > 0 ? option.get_type_name() : "";
+    text.what = option.get_description();
+    text.repeats = option.get_items_expected_max() > 1;
+    text.required = option.get_required();
+    return text;
+}
+
+CommandText describe(const CLI::App& app, const std::string& above) {
+    CommandText text{.path = above + app.get_name(),
+                     .name = app.get_name(),
+                     .aliases = app.get_aliases(),
+                     .what = app.get_description(),
+                     .usage = usage_of(app),
+                     .end = app.get_footer(),
+                     .options = {},
+                     .commands = {}};
+    for (const auto* option : app.get_options()) {
+        text.options.push_back(describe(*option));
+    }
+    for (const auto* command : app.get_subcommands(std::function<bool(const CLI::App*)>())) {
+        text.commands.push_back(describe(*command, text.path + " "));
+    }
+    return text;
+}
+
 } // namespace
+
+CommandText command_tree() {
+    return describe(Grammar().app(), "");
+}
 
 std::expected<CommandLine, UsageError> parse_command_line(std::span<const std::string> arguments,
                                                           std::string_view socket_from_environment) {
+    if (!arguments.empty() && arguments.front() == kCompleteWord) {
+        const auto words = arguments.subspan(1);
+        return CommandLine{.socket = std::string(socket_from_environment.empty() ? kDefaultSocket : socket_from_environment),
+                           .command = Complete{{words.begin(), words.end()}}};
+    }
     Grammar grammar;
     UsageError failure;
     try {

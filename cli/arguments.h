@@ -1,6 +1,7 @@
 // What the user typed, as data. Pure: no file, socket or environment is touched.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <expected>
 #include <optional>
@@ -22,9 +23,12 @@ inline constexpr int kExitRunFailed = 125;
 
 inline constexpr std::string_view kDefaultSocket = "/run/joblet/api.sock";
 
+// The first word of what a completion script runs.
+inline constexpr std::string_view kCompleteWord = "__complete";
+
 enum class Format : std::uint8_t { Table, Json, Yaml };
 
-// Whose volumes a command is about. Anything but Own is for uid 0 and the admins in broker.toml.
+// Whose volumes or jobs a command is about. Anything but Own is for uid 0 and the admins in broker.toml.
 struct Scope {
     enum class Kind : std::uint8_t { Own, User, Everybody };
     Kind kind = Kind::Own;
@@ -81,6 +85,7 @@ struct VolumeRemove {
     Scope scope;
     bool force = false; // detach from running jobs
     bool now = false;   // not into the trash
+    bool wait = false;  // with `now`: until its contents are gone
 };
 struct VolumeRestore {
     std::string name;
@@ -105,9 +110,81 @@ struct RunVolume {
     std::string target; // empty: only at /volumes/<name>; otherwise a valid target that is not reserved
     bool read_only = false;
 };
+struct Variable {
+    std::string name;                 // not empty, without '='
+    std::optional<std::string> value; // nullopt: as the caller has it
+};
 struct Run {
-    std::vector<RunVolume> volumes;   // none twice, no two targets overlap
+    std::vector<RunVolume> volumes;             // none twice, no two targets overlap
+    std::vector<std::string> environment_files; // paths; what they set comes before `environment`
+    std::vector<Variable> environment;
     std::vector<std::string> command; // at least one word
+    std::string name;                 // empty: none
+    std::string base;                 // empty: the daemon's default
+    std::string host_name;            // empty: made of the job's id
+    std::string working_directory;    // empty: /work
+    std::uint32_t user = 0;           // inside the job
+    std::uint32_t group = 0;
+    std::chrono::seconds timeout{0}; // 0: none
+    std::uint64_t work_bytes = 0;    // 0: as configured; so are the next two
+    std::uint64_t tmp_bytes = 0;
+    std::uint64_t log_bytes = 0; // only if detached
+    bool terminal = false;       // a terminal of the job's own; not if detached
+    bool detached = false;
+    bool remove_afterwards = false; // only if detached
+    bool host_network = false;
+    bool read_only_work = false;
+    bool dry_run = false;
+};
+enum class JobStateFilter : std::uint8_t { Any, Starting, Running, Ended };
+struct JobList {
+    JobStateFilter state = JobStateFilter::Any;
+    Scope scope;
+    bool quiet = false;
+};
+struct JobInspect {
+    std::vector<std::string> names;
+    Scope scope;
+};
+struct JobLogs {
+    std::string name;
+    Scope scope;
+    bool follow = false;
+    bool timestamps = false;
+    bool with_stdout = true; // one of the two at least
+    bool with_stderr = true;
+    std::optional<std::uint64_t> tail; // so many lines from the end; nullopt: all
+};
+struct JobStop {
+    std::vector<std::string> names;
+    Scope scope;
+    std::optional<std::chrono::seconds> grace; // nullopt: ten seconds
+};
+struct JobKill {
+    std::vector<std::string> names;
+    Scope scope;
+    std::uint32_t signal = 0; // 1 … 31
+};
+struct JobWait {
+    std::vector<std::string> names;
+    Scope scope;
+};
+struct JobRemove {
+    std::vector<std::string> names;
+    Scope scope;
+    bool force = false; // stop it first
+};
+struct JobPrune {
+    Scope scope;
+};
+struct BaseListing {};
+struct Completion {
+    enum class Shell : std::uint8_t { Bash, Zsh, Fish };
+    Shell shell = Shell::Bash;
+};
+// What a shell's completion asks: never typed by people.
+struct Complete {
+    std::vector<std::string> words; // after "rnx"; the last is the one to complete
 };
 struct Version {};
 // Asked for with --help or --version: to be printed on stdout, and nothing else done.
@@ -116,7 +193,8 @@ struct ShowText {
 };
 
 using Command = std::variant<VolumeCreate, VolumeList, VolumeInspect, VolumeLabel, VolumeRename, VolumeRemove, VolumeRestore, VolumeProtect,
-                             VolumeAttach, VolumeDetach, Run, Version, ShowText>;
+                             VolumeAttach, VolumeDetach, Run, JobList, JobInspect, JobLogs, JobStop, JobKill, JobWait, JobRemove, JobPrune,
+                             BaseListing, Completion, Complete, Version, ShowText>;
 
 struct CommandLine {
     Format format = Format::Table;

@@ -2,9 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
-#include <concepts>
-#include <optional>
 #include <string_view>
 #include <utility>
 
@@ -15,10 +12,6 @@
 namespace joblet::cli {
 namespace {
 
-template <class Value> struct Word {
-    std::string_view word;
-    Value value;
-};
 constexpr std::array kTypes = {
     Word{"filesystem", VolumeKind::Filesystem},
     Word{"memory", VolumeKind::Memory},
@@ -41,31 +34,6 @@ constexpr std::array kOrders = {
     Word{"last-used", VolumeOrder::LastUsed},
 };
 
-// `unless_given` if the option was not. `what` is chosen: "volume type".
-template <class Words, class Value>
-Value choose(const Words& words, std::string_view typed, std::string_view what, std::string_view plural, Value unless_given) {
-    if (typed.empty()) {
-        return unless_given;
-    }
-    std::string known;
-    for (const auto& [word, value] : words) {
-        if (word == typed) {
-            return value;
-        }
-        known += known.empty() ? "" : word == words.back().word ? " and " : ", ";
-        known += word;
-    }
-    throw Refused{
-        invalid("the " + std::string(what) + " " + in_quotes(typed) + " is unknown", std::string(plural) + " are " + std::move(known))};
-}
-
-// A whole number in decimal digits, and nothing else.
-template <std::unsigned_integral Number> std::optional<Number> parse_number(std::string_view text) {
-    Number number = 0;
-    const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), number);
-    return problem == std::errc{} && end == text.data() + text.size() ? std::optional(number) : std::nullopt;
-}
-
 // A daemon would refuse it, too; but this is wrong whatever host it is.
 void check_backend(const VolumeCreate& create, std::string_view backend) {
     if (create.backend == VolumeBackend::Auto) {
@@ -78,14 +46,6 @@ void check_backend(const VolumeCreate& create, std::string_view backend) {
                                   (needed == VolumeKind::Memory ? "filesystem" : "memory"),
                               "leave --backend out, or ask for --type=" + std::string(type))};
     }
-}
-
-// An option with a value. An empty one is none: a script whose variable is not set must not do something else.
-template <class Target> CLI::Option& add_value(CLI::App& command, std::string name, Target& target, std::string type, std::string what) {
-    return *command.add_option(std::move(name), target, std::move(what))
-                ->type_name(std::move(type))
-                ->allow_extra_args(false)
-                ->check([](const std::string& value) { return std::string(value.empty() ? "a value is missing" : ""); });
 }
 
 } // namespace
@@ -147,7 +107,7 @@ void VolumeGrammar::add_list(CommonOptions& options) {
     add_value(list, "--sort", sort_, "ORDER", "by name (default), created, size or last-used");
     list.add_flag("--reverse", reverse_, "in the opposite order");
     list.add_flag("-q,--quiet", quiet_, "only names; only ids where a name can occur twice (--all-users, --trash)");
-    add_scope(list);
+    scope_.add_to(list, "volumes");
 }
 
 void VolumeGrammar::add_for_several(CommonOptions& options) {
@@ -156,14 +116,16 @@ void VolumeGrammar::add_for_several(CommonOptions& options) {
                          "  rnx volume inspect data\n"
                          "  rnx volume inspect data cache --format=json"},
                         options, &VolumeGrammar::take_inspect);
-    auto& remove = add({"remove", "remove volumes and what is in them", "remove NAME… [--force] [--now]",
+    auto& remove = add({"remove", "remove volumes and what is in them", "remove NAME… [--force] [--now [--wait]]",
                         "Examples:\n"
                         "  rnx volume remove data cache\n"
-                        "  rnx volume remove data --now"},
+                        "  rnx volume remove data --now --wait"},
                        options, &VolumeGrammar::take_remove);
     remove.alias("rm");
     remove.add_flag("--force", force_, "also from running jobs, which keep the files that they have open");
-    remove.add_flag("--now", now_, "do not keep it in the trash: it cannot be restored");
+    auto* now = remove.add_flag("--now", now_, "do not keep it in the trash: it cannot be restored");
+    auto* wait = remove.add_flag("--wait", wait_, "with --now: until its contents are gone and their space is free");
+    wait->needs(now);
     auto& protect = add({"protect", "refuse to remove volumes, until unprotected", "protect NAME…", "Example:\n  rnx volume protect data"},
                         options, &VolumeGrammar::take_protect);
     auto& unprotect =
@@ -171,7 +133,7 @@ void VolumeGrammar::add_for_several(CommonOptions& options) {
             &VolumeGrammar::take_unprotect);
     for (auto* command : {&inspect, &remove, &protect, &unprotect}) {
         command->add_option("NAME", names_, "names or ids of volumes")->type_name("")->required();
-        add_scope(*command);
+        scope_.add_to(*command, "volumes");
     }
 }
 
@@ -216,20 +178,10 @@ void VolumeGrammar::add_name(CLI::App& command) {
     command.add_option("NAME", name_, "name or id of a volume")->type_name("")->required();
 }
 
-void VolumeGrammar::add_scope(CLI::App& command) {
-    auto* all = command.add_flag("--all-users", all_users_, "volumes of all users (root and admins only)");
-    add_value(command, "--user", user_, "UID", "volumes of the user with this uid (root and admins only)").excludes(all);
-}
-
 Command VolumeGrammar::take_create() const {
     check_name("volume", name_);
-    const auto size = parse_size(size_);
-    if (!size) {
-        throw Refused{invalid("the size " + in_quotes(size_) + " is not valid: " + std::string(describe(size.error())),
-                              "a size is " + std::string(kSizeForms))};
-    }
     VolumeCreate create{.name = name_,
-                        .size_bytes = *size,
+                        .size_bytes = take_size("size", size_),
                         .kind = choose(kTypes, type_, "volume type", "types", VolumeKind::Filesystem),
                         .backend = choose(kBackends, backend_, "backend", "backends", VolumeBackend::Auto),
                         .inodes = 0,
@@ -249,7 +201,7 @@ Command VolumeGrammar::take_list() const {
     VolumeList list{.labels = take_label_filters(labels_),
                     .kind = choose(kTypes, type_, "volume type", "types", VolumeKind::Any),
                     .state = choose(kStates, status_, "status", "statuses", trash_ ? VolumeState::Trashed : VolumeState::Any),
-                    .scope = take_scope(),
+                    .scope = scope_.take(),
                     .order = choose(kOrders, sort_, "order", "orders", VolumeOrder::Name),
                     .descending = reverse_,
                     .quiet = quiet_};
@@ -260,7 +212,7 @@ Command VolumeGrammar::take_list() const {
 }
 
 Command VolumeGrammar::take_inspect() const {
-    return VolumeInspect{take_names(), take_scope()};
+    return VolumeInspect{take_names(), scope_.take()};
 }
 
 Command VolumeGrammar::take_label() const {
@@ -273,7 +225,7 @@ Command VolumeGrammar::take_rename() const {
 }
 
 Command VolumeGrammar::take_remove() const {
-    return VolumeRemove{take_names(), take_scope(), force_, now_};
+    return VolumeRemove{take_names(), scope_.take(), force_, now_, wait_};
 }
 
 Command VolumeGrammar::take_restore() const {
@@ -284,11 +236,11 @@ Command VolumeGrammar::take_restore() const {
 }
 
 Command VolumeGrammar::take_protect() const {
-    return VolumeProtect{take_names(), take_scope(), true};
+    return VolumeProtect{take_names(), scope_.take(), true};
 }
 
 Command VolumeGrammar::take_unprotect() const {
-    return VolumeProtect{take_names(), take_scope(), false};
+    return VolumeProtect{take_names(), scope_.take(), false};
 }
 
 Command VolumeGrammar::take_attach() const {
@@ -311,20 +263,6 @@ const std::vector<std::string>& VolumeGrammar::take_names() const {
         check_name("volume", name);
     }
     return names_;
-}
-
-Scope VolumeGrammar::take_scope() const {
-    if (all_users_) {
-        return {Scope::Kind::Everybody, 0};
-    }
-    if (user_.empty()) {
-        return {};
-    }
-    const auto uid = parse_number<std::uint32_t>(user_);
-    if (!uid) {
-        throw Refused{invalid("the user " + in_quotes(user_) + " is not a uid", "a uid is a whole number, for example 1000")};
-    }
-    return {Scope::Kind::User, *uid};
 }
 
 } // namespace joblet::cli

@@ -38,7 +38,6 @@ class VolumeGrammar {
     void add_for_several(CommonOptions& options);
     void add_for_one(CommonOptions& options);
     void add_name(CLI::App& command);
-    void add_scope(CLI::App& command);
 
     [[nodiscard]] Command take_create() const;
     [[nodiscard]] Command take_list() const;
@@ -53,7 +52,6 @@ class VolumeGrammar {
     [[nodiscard]] Command take_detach() const;
     [[nodiscard]] const std::string& take_name() const;
     [[nodiscard]] const std::vector<std::string>& take_names() const;
-    [[nodiscard]] Scope take_scope() const;
 
     CLI::App* volume_;
     std::vector<Entry> entries_;
@@ -69,14 +67,14 @@ class VolumeGrammar {
     std::string inodes_;
     std::string status_;
     std::string sort_;
-    std::string user_;
     std::vector<std::string> labels_; // of --label, --filter, or the words of `label`
-    bool all_users_ = false;
+    ScopeOptions scope_;
     bool trash_ = false;
     bool reverse_ = false;
     bool quiet_ = false;
     bool force_ = false;
     bool now_ = false;
+    bool wait_ = false;
     bool read_only_ = false;
 };
 

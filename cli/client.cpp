@@ -60,8 +60,8 @@ kj::Own<kj::AsyncCapabilityStream> wrap(kj::LowLevelAsyncIoProvider& provider, F
                                      kj::LowLevelAsyncIoProvider::TAKE_OWNERSHIP | kj::LowLevelAsyncIoProvider::ALREADY_CLOEXEC);
 }
 
-// None comes back yet; with 0, none would be sent either.
-constexpr unsigned kDescriptorsAccepted = 1;
+// The two files of a log
+constexpr unsigned kDescriptorsAccepted = 2;
 
 } // namespace
 
@@ -75,6 +75,18 @@ rpc::VolumeService::Client Client::volumes() {
 
 rpc::JobService::Client Client::jobs() {
     return joblet_.jobsRequest().send().getService();
+}
+
+rpc::HostService::Client Client::host() {
+    return joblet_.hostRequest().send().getService();
+}
+
+kj::Promise<void> Client::tick(Progress& progress, std::chrono::seconds elapsed) {
+    return timer().afterDelay(1 * kj::SECONDS).then([this, &progress, elapsed] {
+        const auto now = elapsed + std::chrono::seconds(1);
+        progress.show(now);
+        return tick(progress, now);
+    });
 }
 
 void Client::rethrow(const kj::Exception& problem) {

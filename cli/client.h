@@ -1,6 +1,7 @@
 // A connection to the API daemon.
 #pragma once
 
+#include <chrono>
 #include <string>
 #include <string_view>
 
@@ -8,6 +9,7 @@
 #include <kj/async-io.h>
 
 #include "cli/failure.h"
+#include "cli/progress.h"
 #include "schema/joblet.capnp.h"
 
 namespace joblet::cli {
@@ -32,13 +34,24 @@ class Client {
     }
     rpc::VolumeService::Client volumes();
     rpc::JobService::Client jobs();
+    rpc::HostService::Client host();
 
     // The answer to a call. Throws ConnectionLost, or CommandFailure if the daemon does not react at all or does not speak our
     // language. How long the work itself takes is not bounded here: making a large volume on a slow disk takes its time.
-    template <class Answer> auto wait(Answer&& answer) {
+    // `what` is going on meanwhile: shown after a while, unless empty.
+    template <class Answer> auto wait(Answer&& answer, std::string what = {}) {
+        Progress progress(std::move(what));
+        const auto ticking = tick(progress, std::chrono::seconds(0)).eagerlyEvaluate(nullptr);
         return understood([&] {
             timer().timeoutAfter(kReactionTime, joblet_.whenResolved()).wait(io_.waitScope);
             return answer.wait(io_.waitScope);
+        });
+    }
+    // Whether it has come after that time, which is waited in any case.
+    template <class Answer> bool has_come_after(kj::Duration time, Answer& answer) {
+        return understood([&] {
+            timer().afterDelay(time).wait(io_.waitScope);
+            return answer.poll(io_.waitScope);
         });
     }
     // The same for an answer that takes no longer than that.
@@ -60,6 +73,7 @@ class Client {
     kj::Timer& timer() {
         return io_.provider->getTimer();
     }
+    kj::Promise<void> tick(Progress& progress, std::chrono::seconds elapsed);
     [[noreturn]] static void rethrow(const kj::Exception& problem);
 
     kj::AsyncIoContext io_;

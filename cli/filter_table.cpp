@@ -40,6 +40,15 @@ constexpr SyscallRule kTable[] = {
     {__NR_rt_sigprocmask, "rt_sigprocmask", "hold signals for the signalfd; abort(3)"},
     {__NR_rt_sigreturn, "rt_sigreturn", "return from a signal handler"},
     {__NR_ioctl, "ioctl", "width of the terminal", {arg_is32(1, TIOCGWINSZ)}},
+    {__NR_fstatfs, "fstatfs", "whether a FIFO is an anonymous pipe"},
+    {__NR_fchmod, "fchmod", "a job may open its pipes again, as /dev/stdout", {arg_is32(1, 0666)}},
+    // ---- a job with a terminal
+    {__NR_ioctl, "ioctl", "the caller's terminal, as it was", {arg_is32(1, TCGETS)}},
+    {__NR_ioctl, "ioctl", "make it raw, and restore it", {arg_is32(1, TCSETS)}},
+    {__NR_ioctl, "ioctl", "the job's terminal is as large as the caller's", {arg_is32(1, TIOCSWINSZ)}},
+    {__NR_fcntl, "fcntl", "the job's terminal does not block", {arg_is32(1, F_SETFL)}},
+    // ---- the log of a job
+    {__NR_pread64, "pread64", "its two files"},
     // ---- memory, never executable
     {__NR_brk, "brk", "heap"},
     {__NR_mmap, "mmap", "heap", {arg_has(2, PROT_EXEC, 0)}},

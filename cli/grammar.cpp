@@ -5,6 +5,7 @@
 
 #include "cli/arguments.h"
 #include "shared/name.h"
+#include "shared/size.h"
 
 namespace joblet::cli {
 namespace {
@@ -39,6 +40,34 @@ void check_name(std::string_view what, std::string_view name) {
         throw Refused{
             invalid("the " + std::string(what) + " name " + in_quotes(name) + " is not valid", "a name has " + std::string(kNameForms))};
     }
+}
+
+std::uint64_t take_size(std::string_view what, std::string_view text) {
+    const auto size = parse_size(text);
+    if (!size) {
+        throw Refused{invalid("the " + std::string(what) + " " + in_quotes(text) + " is not valid: " + std::string(describe(size.error())),
+                              "a size is " + std::string(kSizeForms))};
+    }
+    return *size;
+}
+
+void ScopeOptions::add_to(CLI::App& command, std::string_view what) {
+    auto* all = command.add_flag("--all-users", all_users, std::string(what) + " of all users (root and admins only)");
+    add_value(command, "--user", user, "UID", std::string(what) + " of the user with this uid (root and admins only)").excludes(all);
+}
+
+Scope ScopeOptions::take() const {
+    if (all_users) {
+        return {Scope::Kind::Everybody, 0};
+    }
+    if (user.empty()) {
+        return {};
+    }
+    const auto uid = parse_number<std::uint32_t>(user);
+    if (!uid) {
+        throw Refused{invalid("the user " + in_quotes(user) + " is not a uid", "a uid is a whole number, for example 1000")};
+    }
+    return {Scope::Kind::User, *uid};
 }
 
 void set_up(CLI::App& command, CommonOptions& options, std::string usage, std::string end) {

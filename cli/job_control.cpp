@@ -8,8 +8,8 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
-#include <span>
 #include <string>
+#include <utility>
 
 #include "cli/failure.h"
 #include "shared/datagram.h"
@@ -28,30 +28,14 @@ bool is_ignored(int signal) {
     throw CommandFailure({ErrorCode::Internal, std::string(what) + ": " + std::strerror(errno), ""});
 }
 
-void pass_on(int control, int signals) {
-    signalfd_siginfo info{};
-    if (::read(signals, &info, sizeof info) != sizeof info) {
-        return;
-    }
-    // A job that does not take its signals may lose some, as it would from the kernel. One that has ended is noticed at the
-    // socket in any case.
-    (void)send_message(control, ControlRequest{ControlKind::Signal, info.ssi_signo}, {}, Wait::No);
-}
-
-std::optional<ExitRecord> read_record(int control) {
-    ExitRecord record;
-    const auto received = receive_datagram(control, std::as_writable_bytes(std::span(&record, 1)), Wait::Yes);
-    if (!received || received->size != sizeof record || !is_valid(record)) {
-        return std::nullopt;
-    }
-    return record;
-}
-
 } // namespace
 
-Fd take_over_signals() {
+Fd take_over_signals(WindowSize window) {
     sigset_t taken;
     sigemptyset(&taken);
+    if (window == WindowSize::Watched) {
+        sigaddset(&taken, SIGWINCH);
+    }
     for (const int signal : kPassedOn) {
         if (!is_ignored(signal)) {
             sigaddset(&taken, signal);
@@ -67,17 +51,52 @@ Fd take_over_signals() {
     return signals;
 }
 
-std::optional<ExitRecord> follow_job(int control, int signals) {
+int next_signal(int signals) {
+    signalfd_siginfo info{};
+    return ::read(signals, &info, sizeof info) == sizeof info ? static_cast<int>(info.ssi_signo) : 0;
+}
+
+void pass_on(int control, int signal) {
+    // A job that has ended is noticed at the socket in any case.
+    (void)send_message(control, ControlRequest{ControlKind::Signal, static_cast<std::uint32_t>(signal)}, {}, Wait::No);
+}
+
+FromJob receive_from_job(int control) {
+    FromJob from;
+    std::array<std::byte, sizeof(ExitRecord)> bytes{};
+    auto received = receive_datagram(control, bytes, Wait::Yes);
+    if (!received) {
+        return from;
+    }
+    ControlTerminal terminal;
+    ExitRecord record;
+    if (received->size == sizeof terminal && received->descriptors.size() == 1) {
+        std::memcpy(&terminal, bytes.data(), sizeof terminal);
+        if (terminal.magic == kTerminalMagic && terminal.zero == 0) {
+            from.terminal = std::move(received->descriptors.front());
+        }
+    } else if (received->size == sizeof record && received->descriptors.empty()) {
+        std::memcpy(&record, bytes.data(), sizeof record);
+        if (is_valid(record)) {
+            from.record = record;
+        }
+    }
+    return from;
+}
+
+FromJob follow_job(int control, int signals) {
     std::array<pollfd, 2> watched{{{.fd = control, .events = POLLIN}, {.fd = signals, .events = POLLIN}}};
     for (;;) {
         if (::poll(watched.data(), watched.size(), -1) < 0 && errno != EINTR) {
             fail("could not wait for the job");
         }
         if (watched[0].revents != 0) {
-            return read_record(control);
+            return receive_from_job(control);
         }
         if (watched[1].revents != 0) {
-            pass_on(control, signals);
+            if (const int signal = next_signal(signals); signal != 0 && signal != SIGWINCH) {
+                pass_on(control, signal);
+            }
         }
     }
 }

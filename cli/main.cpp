@@ -9,8 +9,11 @@
 #include <vector>
 
 #include "cli/arguments.h"
+#include "cli/complete.h"
+#include "cli/completion.h"
 #include "cli/failure.h"
 #include "cli/filter_table.h"
+#include "cli/job.h"
 #include "cli/output.h"
 #include "cli/run.h"
 #include "cli/terminal.h"
@@ -34,9 +37,10 @@ void confine() {
 #endif
 }
 
-int carry_out(const CommandLine& line) {
+int carry_out(const CommandLine& line, const Opened& opened) {
     struct Visitor {
         const CommandLine& line;
+        const Opened& opened;
         int operator()(const VolumeCreate& create) const {
             return create_volume(create, line);
         }
@@ -68,7 +72,41 @@ int carry_out(const CommandLine& line) {
             return detach_volume(detach, line);
         }
         int operator()(const Run& run) const {
-            return run_job(run, line);
+            return run_job(run, opened, line);
+        }
+        int operator()(const JobList& list) const {
+            return list_jobs(list, line);
+        }
+        int operator()(const JobInspect& inspect) const {
+            return inspect_jobs(inspect, line);
+        }
+        int operator()(const JobLogs& logs) const {
+            return show_log(logs, line);
+        }
+        int operator()(const JobStop& stop) const {
+            return stop_jobs(stop, line);
+        }
+        int operator()(const JobKill& kill) const {
+            return kill_jobs(kill, line);
+        }
+        int operator()(const JobWait& wait) const {
+            return wait_for_jobs(wait, line);
+        }
+        int operator()(const JobRemove& remove) const {
+            return remove_jobs(remove, line);
+        }
+        int operator()(const JobPrune& prune) const {
+            return prune_jobs(prune, line);
+        }
+        int operator()(const BaseListing& /*listing*/) const {
+            return list_bases(line);
+        }
+        int operator()(const Completion& completion) const {
+            write_stdout(completion_script(completion.shell));
+            return 0;
+        }
+        int operator()(const Complete& complete) const {
+            return complete_words(complete, line);
         }
         int operator()(const Version& /*version*/) const {
             return show_version(line);
@@ -78,7 +116,7 @@ int carry_out(const CommandLine& line) {
             return 0;
         }
     };
-    return std::visit(Visitor{line}, line.command);
+    return std::visit(Visitor{line, opened}, line.command);
 }
 
 int main_of_rnx(const std::vector<std::string>& arguments) {
@@ -89,8 +127,10 @@ int main_of_rnx(const std::vector<std::string>& arguments) {
         return line.error().exit_status;
     }
     try {
+        const auto* run = std::get_if<Run>(&line->command);
+        const auto opened = run == nullptr ? Opened{} : open_for(*run);
         confine();
-        return carry_out(*line);
+        return carry_out(*line, opened);
     } catch (const CommandFailure& failure) {
         write_stderr(render_error(failure.error(), line->format));
     } catch (const std::exception& problem) {

@@ -5,20 +5,12 @@
 #include <chrono>
 #include <cstdio>
 
-#include <nlohmann/json.hpp>
-#include <yaml-cpp/yaml.h>
-
+#include "cli/structured.h"
 #include "cli/table.h"
 #include "shared/size.h"
 
 namespace joblet::cli {
 namespace {
-
-using Json = nlohmann::ordered_json; // keys in the order we write them: the same everywhere
-
-Json time_or_null(std::int64_t ns) {
-    return ns == 0 ? Json(nullptr) : Json(rfc3339(ns));
-}
 
 // The one place that knows the keys; YAML is written from it too.
 Json to_json(const VolumeView& volume) {
@@ -34,7 +26,7 @@ Json to_json(const VolumeView& volume) {
         {"status", volume.status},
         {"created_at", time_or_null(volume.created_ns)},
         {"last_used", time_or_null(volume.last_used_ns)},
-        {"current_job_id", volume.current_job.empty() ? Json(nullptr) : Json(volume.current_job)},
+        {"current_job_id", text_or_null(volume.current_job)},
         {"labels", std::move(labels)},
         {"owner", volume.owner},
         {"backend", volume.backend},
@@ -51,54 +43,6 @@ Json to_json(std::span<const VolumeView> volumes) {
         list.push_back(to_json(volume));
     }
     return list;
-}
-
-constexpr int kIndent = 2;
-
-// ASCII only: nothing that a terminal would obey.
-std::string json_text(const Json& value, int indent) {
-    return value.dump(indent, ' ', true, Json::error_handler_t::replace) + "\n";
-}
-
-// Texts are quoted, always: "no", "1e3" and "null" are names like any other. So are keys that users chose (labels).
-enum class Keys : std::uint8_t { Ours, Users };
-
-void emit_yaml(YAML::Emitter& out, const Json& value, Keys keys) {
-    if (value.is_object()) {
-        out << (value.empty() ? YAML::Flow : YAML::Block) << YAML::BeginMap;
-        for (const auto& [key, inner] : value.items()) {
-            out << YAML::Key << (keys == Keys::Ours ? YAML::Auto : YAML::DoubleQuoted) << key << YAML::Value;
-            emit_yaml(out, inner, Keys::Users);
-        }
-        out << YAML::EndMap;
-    } else if (value.is_array()) {
-        out << (value.empty() ? YAML::Flow : YAML::Block) << YAML::BeginSeq;
-        for (const auto& inner : value) {
-            emit_yaml(out, inner, Keys::Ours);
-        }
-        out << YAML::EndSeq;
-    } else if (value.is_string()) {
-        out << YAML::DoubleQuoted << value.get_ref<const std::string&>();
-    } else if (value.is_null()) {
-        out << YAML::Null;
-    } else if (value.is_boolean()) {
-        out << value.get<bool>();
-    } else {
-        out << value.get<std::uint64_t>();
-    }
-}
-
-std::string yaml_text(const Json& value) {
-    YAML::Emitter out;
-    out.SetNullFormat(YAML::LowerNull);
-    out.SetOutputCharset(YAML::EscapeNonAscii); // nothing that a terminal would obey
-    emit_yaml(out, value, Keys::Ours);
-    return std::string(out.c_str(), out.size()) + "\n";
-}
-
-// JSON or YAML; a table is not its business.
-std::string structured_text(const Json& value, Format format) {
-    return format == Format::Yaml ? yaml_text(value) : json_text(value, kIndent);
 }
 
 std::string time_or_never(std::int64_t ns) {
@@ -264,6 +208,16 @@ std::string rfc3339(std::int64_t ns) {
                       static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()), static_cast<int>(clock.hours().count()),
                       static_cast<int>(clock.minutes().count()), static_cast<int>(clock.seconds().count()));
     return {text.data(), static_cast<std::size_t>(size)};
+}
+
+std::string rfc3339_milliseconds(std::int64_t ns) {
+    using namespace std::chrono;
+    const nanoseconds time(ns);
+    const auto part = floor<milliseconds>(time - floor<seconds>(time)).count();
+    auto text = rfc3339(ns);
+    text.pop_back(); // Z
+    const auto digits = std::to_string(part);
+    return text + "." + std::string(3 - digits.size(), '0') + digits + "Z";
 }
 
 std::string printable(std::string_view text) {

@@ -62,6 +62,8 @@ std::string render_error(const Error& error, Format format);
 
 // "2026-01-02T03:04:05Z". Precondition: a year of four digits.
 std::string rfc3339(std::int64_t ns);
+// "2026-01-02T03:04:05.678Z"
+std::string rfc3339_milliseconds(std::int64_t ns);
 
 // Without what a terminal would obey: control characters become '?'.
 std::string printable(std::string_view text);

@@ -2,8 +2,10 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <csignal>
 #include <cstring>
 #include <optional>
 #include <string>
@@ -11,71 +13,28 @@
 
 #include "cli/client.h"
 #include "cli/job_control.h"
+#include "cli/job_parts.h"
 #include "cli/output.h"
+#include "cli/raw_terminal.h"
 #include "cli/terminal.h"
-#include "shared/datagram.h"
+#include "cli/terminal_relay.h"
 #include "shared/exit_record.h"
-#include "shared/stdio_kind.h"
 
 namespace joblet::cli {
 namespace {
 
-constexpr int kStatusKilled = 137; // as after SIGKILL
+constexpr int kStatusOfSignal = 128; // and the signal's number
+constexpr int kStatusKilled = kStatusOfSignal + SIGKILL;
 
-class DescriptorServer final : public rpc::Descriptor::Server {
-  public:
-    explicit DescriptorServer(Fd fd) : fd_(std::move(fd)) {}
-    kj::Maybe<int> getFd() override {
-        return fd_.get();
-    }
-
-  private:
-    Fd fd_;
-};
-
-void check_stdio() {
-    constexpr std::array kNames = {"standard input", "standard output", "standard error"};
-    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) {
-        if (!is_acceptable_stdio(fd)) {
-            throw CommandFailure({ErrorCode::InvalidArgument,
-                                  std::string(kNames.at(static_cast<std::size_t>(fd))) + " is something that no job may have",
-                                  "it can be a pipe, a socket, a regular file, a terminal or /dev/null; redirect it, or put 'cat |' or "
-                                  "'| cat' in between"});
-        }
-    }
-}
-
-void fill(rpc::RunRequest::Builder request, const Run& run) {
-    auto command = request.initCommand(static_cast<unsigned>(run.command.size()));
-    for (unsigned i = 0; i < command.size(); ++i) {
-        command.set(i, run.command[i]);
-    }
-    auto volumes = request.initVolumes(static_cast<unsigned>(run.volumes.size()));
-    for (unsigned i = 0; i < volumes.size(); ++i) {
-        volumes[i].setVolume(run.volumes[i].name);
-        volumes[i].setTarget(run.volumes[i].target);
-        volumes[i].setReadOnly(run.volumes[i].read_only);
-    }
-}
-
-// The job's control socket: our end, in which stdin, stdout and stderr already wait for the job, and the job's.
-std::pair<Fd, Fd> make_control_pair() {
-    auto pair = make_seqpacket_pair();
-    constexpr std::array kStdio = {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO};
-    if (!send_message(pair.first.get(), ControlHello{kHelloMagic}, kStdio, Wait::No)) {
-        throw CommandFailure(
-            {ErrorCode::Internal, std::string("could not hand over standard input and output: ") + std::strerror(errno), ""});
-    }
-    return pair;
-}
+using Environment = std::vector<std::string>;
 
 // The job's id; nullopt if the daemon went away before it answered: then only the control socket can tell whether there is
 // a job. The connection ends here; a running job needs no daemon. `control` is the job's end.
-std::optional<std::string> start(const Run& run, const std::string& socket, Fd control) {
+std::optional<std::string> start(const Run& run, const Environment& environment, const std::string& socket, Fd control) {
     Client client(socket);
     auto request = client.jobs().runRequest();
-    fill(request.initRequest(), run);
-    request.getRequest().setControl(kj::heap<DescriptorServer>(std::move(control)));
+    fill(request.initRequest(), run, environment);
+    set_control(request.getRequest(), std::move(control));
     try {
         const auto answer = client.wait(request.send());
         return text_of(value_of(answer.getResult()).getJob().getId());
@@ -84,8 +43,23 @@ std::optional<std::string> start(const Run& run, const std::string& socket, Fd c
     }
 }
 
-int report(const ExitRecord& record, const Run& run, Format format) {
-    const int status = exit_status_of(record);
+// Nothing of ours stays with these: a detached job, or none.
+int show_answer(const Run& run, const Environment& environment, const CommandLine& line) {
+    Client client(line.socket);
+    auto request = client.jobs().runRequest();
+    fill(request.initRequest(), run, environment);
+    const auto answer = client.wait(request.send());
+    const auto started = value_of(answer.getResult());
+    if (run.dry_run) {
+        write_stdout(render_world(view_of(started.getWorld()), line.format));
+    } else {
+        const auto job = view_of(started.getJob());
+        write_stdout(line.format == Format::Table ? printable(job.id) + "\n" : render_job(job, line.format));
+    }
+    return 0;
+}
+
+void say_why_not_started(const ExitRecord& record, const Run& run, Format format) {
     const std::string reason = std::strerror(record.sys_errno);
     if (record.kind == ExitKind::SetupFailed && record.step == Step::CheckStdio) {
         write_stderr(
@@ -106,7 +80,28 @@ int report(const ExitRecord& record, const Run& run, Format format) {
                                    "it must be an executable file for this machine"},
                                   format));
     }
-    return status;
+}
+
+// What the daemon says of the end of a job, within `patience`.
+std::optional<ExitView> exit_of(const std::string& job, const std::string& socket, kj::Duration patience) {
+    Client client(socket);
+    auto request = client.jobs().waitRequest();
+    fill(request.getSelector(), job);
+    const auto answer = client.wait_at_most(patience, request.send());
+    return view_of(value_of(answer.getResult())).exit;
+}
+
+// A job that was killed cannot say why.
+void say_why_killed(const std::string& job, const CommandLine& line) {
+    constexpr auto kPatience = 2 * kj::SECONDS;
+    try {
+        const auto exit = exit_of(job, line.socket, kPatience);
+        if (exit && exit->reason.contains("memory")) {
+            write_stderr("rnx: the job ended for want of memory: " + printable(exit->reason) + "\n");
+        }
+    } catch (const CommandFailure&) { // NOLINT(bugprone-empty-catch)
+        // It would only have been a better message: the status says that the job was killed.
+    }
 }
 
 // The control socket hung up without a record: the job's pid 1 was killed, or never came to be. Only the daemon can know.
@@ -115,15 +110,10 @@ int ask_how_it_ended(const std::string& job, const CommandLine& line) {
     Error error{ErrorCode::Unavailable, "the job " + job + " ended without saying how", "it was probably killed"};
     int status = kStatusKilled;
     try {
-        Client client(line.socket);
-        auto request = client.jobs().waitRequest();
-        request.getSelector().setJob(job);
-        const auto answer = client.wait_at_most(kPatience, request.send());
-        const auto exit = value_of(answer.getResult()).getExit();
-        if (exit.getKind() != rpc::Exit::Kind::NONE) {
-            status = exit.getStatus();
+        if (const auto exit = exit_of(job, line.socket, kPatience)) {
+            status = static_cast<int>(exit->status);
             error.code = ErrorCode::Internal;
-            error.message = "the job " + job + " ended without an exit record: " + text_of(exit.getReason());
+            error.message = "the job " + job + " ended without an exit record: " + exit->reason;
             error.hint = "all its processes were killed at once, by request or because memory ran out";
         }
     } catch (const CommandFailure& failure) {
@@ -133,22 +123,62 @@ int ask_how_it_ended(const std::string& job, const CommandLine& line) {
     return status;
 }
 
-} // namespace
-
-int run_job(const Run& run, const CommandLine& line) {
-    check_stdio();
-    auto [ours, theirs] = make_control_pair();
-    // Until the job is started, signals do to rnx what they always do. Our end of the socket closes with it, and a job that
-    // comes to be all the same is told to hang up.
-    const auto job = start(run, line.socket, std::move(theirs));
-    const Fd signals = take_over_signals();
-    if (const auto record = follow_job(ours.get(), signals.get())) {
-        return report(*record, run, line.format);
-    }
-    if (!job) {
+int report(const std::optional<ExitRecord>& record, const std::optional<std::string>& job, const Run& run, const CommandLine& line) {
+    if (!record && !job) {
         throw CommandFailure({ErrorCode::Unavailable, "the daemon went away before the job was started", std::string(kLostHint)});
     }
-    return ask_how_it_ended(*job, line);
+    if (!record) {
+        return ask_how_it_ended(*job, line);
+    }
+    say_why_not_started(*record, run, line.format);
+    if ((record->flags & kExitTimedOut) != 0) {
+        write_stderr("rnx: the job was ended by its timeout\n");
+    } else if (record->kind == ExitKind::Signaled && record->signal == SIGKILL && job) {
+        say_why_killed(*job, line);
+    }
+    return exit_status_of(*record);
+}
+
+// The caller's terminal is raw only in here.
+RelayEnd connect_terminals(int control, int signals, const Opened& opened, Fd master) {
+    const bool input_is_terminal = window_size(STDIN_FILENO).has_value();
+    const bool output_is_terminal = window_size(STDOUT_FILENO).has_value();
+    std::optional<RawTerminal> raw;
+    if (input_is_terminal) {
+        raw.emplace(STDIN_FILENO);
+    }
+    const RelayEnds ends{.control = control,
+                         .signals = signals,
+                         .input = STDIN_FILENO,
+                         .output = opened.output.valid() ? opened.output.get() : STDOUT_FILENO,
+                         .input_is_terminal = input_is_terminal,
+                         .output_blocks = output_is_terminal && !opened.output.valid()};
+    return relay_terminal(ends, std::move(master));
+}
+
+} // namespace
+
+int run_job(const Run& run, const Opened& opened, const CommandLine& line) {
+    const auto environment = environment_of(run, opened);
+    if (run.detached || run.dry_run) {
+        return show_answer(run, environment, line);
+    }
+    auto [ours, theirs] = make_control_pair(run);
+    // Until the job is started, signals do to rnx what they always do. Our end of the socket closes with it, and a job that
+    // comes to be all the same is told to hang up.
+    const auto job = start(run, environment, line.socket, std::move(theirs));
+    const Fd signals = take_over_signals(run.terminal ? WindowSize::Watched : WindowSize::Ignored);
+    auto from_job = follow_job(ours.get(), signals.get());
+    if (run.terminal && from_job.terminal.valid()) {
+        std::signal(SIGPIPE, SIG_IGN); // it would leave the terminal raw; the write says it, too
+        const auto end = connect_terminals(ours.get(), signals.get(), opened, std::move(from_job.terminal));
+        // Our end of the socket closes with rnx: to the job that is a hang-up.
+        if (end.kind != RelayEnd::Kind::Ended) {
+            return kStatusOfSignal + (end.kind == RelayEnd::Kind::InputGone ? SIGHUP : SIGPIPE);
+        }
+        return report(end.record, job, run, line);
+    }
+    return report(from_job.record, job, run, line);
 }
 
 } // namespace joblet::cli

@@ -36,9 +36,9 @@ void open_missing_stdio() {
     }
 }
 
-std::optional<unsigned> terminal_width() {
+std::optional<unsigned> terminal_width(int fd) {
     winsize size{};
-    if (::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0) {
+    if (::ioctl(fd, TIOCGWINSZ, &size) != 0) {
         return std::nullopt;
     }
     constexpr unsigned kUsual = 80; // serial lines do not know their width

@@ -114,7 +114,7 @@ int create_volume(const VolumeCreate& create, const CommandLine& line) {
     request.setBackend(wire_of(create.backend));
     request.setInodes(create.inodes);
     fill(request.initLabels(static_cast<unsigned>(create.labels.size())), create.labels);
-    const auto answer = client.wait(request.send());
+    const auto answer = client.wait(request.send(), "creating volume \"" + create.name + "\"");
     show_changed(view_of(value_of(answer.getResult()).getVolume()), line.format);
     return 0;
 }

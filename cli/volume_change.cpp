@@ -40,7 +40,8 @@ int remove_volumes(const VolumeRemove& remove, const CommandLine& line) {
         fill(request.getSelector(), name, remove.scope);
         request.setForce(remove.force);
         request.setNow(remove.now);
-        const auto answer = client.wait(request.send());
+        request.setWait(remove.wait);
+        const auto answer = client.wait(request.send(), "removing volume \"" + name + "\"");
         value_of(answer.getResult());
         removed.push_back(name);
     });

@@ -71,20 +71,6 @@ VolumeView view_of(rpc::Volume::Reader volume) {
     return view;
 }
 
-void fill(rpc::Scope::Builder builder, const Scope& scope) {
-    switch (scope.kind) {
-    case Scope::Kind::Own:
-        builder.setOwn();
-        break;
-    case Scope::Kind::User:
-        builder.setUser(scope.uid);
-        break;
-    case Scope::Kind::Everybody:
-        builder.setEverybody();
-        break;
-    }
-}
-
 void fill(rpc::VolumeSelector::Builder builder, const std::string& name, const Scope& scope) {
     builder.setVolume(name);
     fill(builder.getScope(), scope);

@@ -6,6 +6,7 @@
 
 #include "cli/arguments.h"
 #include "cli/client.h"
+#include "cli/command_parts.h"
 #include "cli/output.h"
 #include "cli/terminal.h"
 
@@ -13,26 +14,10 @@ namespace joblet::cli {
 
 VolumeView view_of(rpc::Volume::Reader volume);
 
-void fill(rpc::Scope::Builder builder, const Scope& scope);
 void fill(rpc::VolumeSelector::Builder builder, const std::string& name, const Scope& scope = {});
 void fill(capnp::List<rpc::Label>::Builder builder, const std::vector<Label>& labels);
 
 // The result of a command that made or changed one volume: its name, or the whole of it for programs.
 void show_changed(const VolumeView& volume, Format format);
-
-// Calls `act` for each name. What is refused for one volume does not keep the others waiting for a second try: each refusal is
-// shown, and the exit status is 1.
-template <class Act> int for_each_name(const std::vector<std::string>& names, Format format, Act&& act) {
-    int status = 0;
-    for (const auto& name : names) {
-        try {
-            act(name);
-        } catch (const CommandFailure& failure) {
-            write_stderr(render_error(failure.error(), format));
-            status = kExitRefused;
-        }
-    }
-    return status;
-}
 
 } // namespace joblet::cli

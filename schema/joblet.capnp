@@ -255,13 +255,14 @@ interface VolumeService {
   getVolume @2 (selector :VolumeSelector) -> (result :Result(Volume));
   # Errors: notFound, invalidArgument.
 
-  deleteVolume @3 (selector :VolumeSelector, force :Bool, now :Bool) -> (result :Result(Empty));
-  # Removes a volume. After the answer its name is free. Contents are deleted later, without anybody waiting.
+  deleteVolume @3 (selector :VolumeSelector, force :Bool, now :Bool, wait :Bool) -> (result :Result(Empty));
+  # Removes a volume. After the answer its name is free. Contents are deleted later, without anybody waiting, unless `wait`.
   #   force  detach it from running jobs first (they keep what they have open)
   #   now    do not keep it in the trash
+  #   wait   answer when its contents are gone, too; only with `now` (invalidArgument)
   # A volume in the trash is found by its id or the beginning of it, with `now` also by a name that no other volume of the owner
   # has; without `now` it is a conflict that it is there already.
-  # Errors: notFound, conflict, inUse (with each job), permissionDenied (protected), quarantined.
+  # Errors: notFound, conflict, inUse (with each job), permissionDenied (protected), quarantined, limitExceeded (too many waits).
 
   # In what follows, even admins act only on volumes of their own, protectVolume excepted: another scope is permissionDenied.
   # A volume in the trash is a conflict, but for restoreVolume.
@@ -387,30 +388,53 @@ struct RunRequest {
 
   control @6 :Descriptor;
   # One end of a SOCK_SEQPACKET pair (AF_UNIX) whose other end the caller keeps. Before it is given away, the caller has sent a
-  # ControlHello with the job's stdin, stdout and stderr into the pair (pipe, socket, regular file opened without O_PATH,
-  # terminal or null device), which wait there for the job. Later signals go in, one exit record comes out, and a hang-up
-  # means SIGHUP for the job (shared/exit_record.h). Needed unless `detached`.
+  # ControlHello into the pair: with the job's stdin, stdout and stderr (pipe, socket, regular file opened without O_PATH,
+  # terminal or null device), which wait there for the job; or asking for a terminal of the job's own, whose master then comes
+  # out of it. Later signals go in, one exit record comes out, and a hang-up means SIGHUP for the job (shared/exit_record.h).
+  # Needed unless `detached`, and refused with it.
 
   name @7 :Text;             # grammar of volume names, unique among the caller's jobs that are not removed; empty: none
-  detached @8 :Bool;         # output goes to the job's log
-  terminal @9 :Bool;         # a terminal of the job's own; its master comes back in Started.terminal
-  terminalRows @10 :UInt16;
-  terminalColumns @11 :UInt16;
-  user @12 :UInt32;           # inside the job, 0 … 65535; 0 has no power outside
-  group @13 :UInt32;          # likewise
-  timeoutNs @14 :UInt64;      # SIGTERM then, SIGKILL ten seconds later; 0: none
-  network @15 :Network;
-  readOnlyWork @16 :Bool;
-  workBytes @17 :UInt64;      # of /work; 0: 1 MiB
-  tmpBytes @18 :UInt64;       # of /tmp; 0: as configured
-  removeAfterwards @19 :Bool; # detached: forget the job when it ends
-  logMaxBytes @20 :UInt64;    # detached: the log keeps at most this; 0: as configured
-  dryRun @21 :Bool;           # decide and describe, start nothing: Started.world
-  limits @22 :ResourceLimits; # null: as configured
+  detached @8 :Bool;         # stdin is /dev/null, output goes to the job's log, and nobody's end ends it
+  user @9 :UInt32;           # inside the job, 0 … 65535; 0 has no power outside
+  group @10 :UInt32;         # likewise
+  timeoutNs @11 :UInt64;     # SIGTERM then, SIGKILL ten seconds later; 0: none; at most a year
+  network @12 :Network;
+  readOnlyWork @13 :Bool;
+  workBytes @14 :UInt64;     # of /work; 0: as configured; at least 64 KiB
+  tmpBytes @15 :UInt64;      # of /tmp; likewise
+  removeAfterwards @16 :Bool; # detached: forget the job when it ends
+  logMaxBytes @17 :UInt64;   # detached: the log keeps at most this; 0: as configured; at least 64 KiB
+  dryRun @18 :Bool;          # decide and describe, start nothing: Started.world; needs no control
+  limits @19 :ResourceLimits; # null: as configured
 
   enum Network {
     none @0; # loopback only
     host @1; # where broker.toml allows it
+  }
+}
+
+struct World {
+  # What a job would have.
+  mounts @0 :List(Mount);
+  uidFirst @1 :UInt32;     # host uid and gid of the job's 0, if it were started now
+  uidCount @2 :UInt32;
+  user @3 :UInt32;         # inside
+  group @4 :UInt32;
+  hostName @5 :Text;       # empty: made of the job's id
+  workingDirectory @6 :Text;
+  environment @7 :List(Text);
+  command @8 :List(Text);
+  network @9 :RunRequest.Network;
+  timeoutNs @10 :UInt64;
+  logMaxBytes @11 :UInt64; # 0: no log
+  base @12 :Text;
+
+  struct Mount {
+    path @0 :Text;
+    kind @1 :Text;       # "base", "volume", "memory", "proc", "devices", "terminals"
+    sizeBytes @2 :UInt64; # 0: not limited by itself
+    readOnly @3 :Bool;
+    volume @4 :Text;     # its name, if it is one
   }
 }
 
@@ -423,16 +447,11 @@ struct ResourceLimits {
   io @4 :IoLimits;
 }
 
-interface LogSink {
-  # Given by a caller of `logs`. The daemon sends the next piece when the last was taken.
-  write @0 (stream :Stream, timeNs :Int64, bytes :Data) -> stream;
-  dropped @1 (bytes :UInt64) -> stream;
-  # That much was lost here, because the log is bounded.
-
-  enum Stream {
-    stdout @0;
-    stderr @1;
-  }
+struct Log {
+  # Two files, open for reading, in no particular order; shared/job_log.h says what is in them. They go on growing while the job
+  # runs, and can be read as long as the caller keeps them, also when the job is removed.
+  first @0 :Descriptor;
+  second @1 :Descriptor;
 }
 
 interface JobService {
@@ -440,12 +459,12 @@ interface JobService {
   run @0 (request :RunRequest) -> (result :Result(Started));
   # Starts a job. The answer comes when the job is decided and ordered; whether the command could be executed is seen at
   # the control socket, or by `wait`.
-  # Errors: invalidArgument, notFound (a volume, the base), inUse (a volume, with the job), limitExceeded, quarantined, unsupported.
+  # Errors: invalidArgument, notFound (a volume, the base), conflict (the name), inUse (a volume, with the job), limitExceeded,
+  # quarantined, permissionDenied (the host's network), unsupported (the base was refused).
 
   struct Started {
     job @0 :Job;
-    terminal @1 :Descriptor; # with `terminal`
-    world @2 :Text;          # with `dryRun`: mounts, ids, limits, one per line
+    world @1 :World; # with `dryRun`; otherwise null, and with it `job` has no id
   }
 
   listJobs @1 (state :JobState, page :Page, scope :Scope, namePrefix :Text) -> (result :Result(Listing));
@@ -461,7 +480,7 @@ interface JobService {
   # Errors: notFound, invalidArgument.
 
   wait @3 (selector :JobSelector) -> (result :Result(Job));
-  # Answers when the job has ended. At most 64 waits per connection are open at one time (limitExceeded).
+  # Answers when the job has ended. At most 64 waits (jobs and deletions) per connection are open at one time (limitExceeded).
   # Errors: notFound, also if the job is removed while waiting.
 
   signal @4 (selector :JobSelector, signal :UInt32) -> (result :Result(Empty));
@@ -474,15 +493,11 @@ interface JobService {
   remove @6 (selector :JobSelector) -> (result :Result(Empty));
   # Forgets an ended job, its exit record and its log. Errors: notFound, inUse (it has not ended).
 
-  logs @7 (selector :JobSelector, sink :LogSink, follow :Bool, tailLines :UInt64) -> (result :Result(Empty));
-  # Sends the log to `sink`, from its start or (not 0) the last lines; `follow`: until the job ends. Answers when all is sent.
+  logs @7 (selector :JobSelector) -> (result :Result(Log));
+  # Of a detached job, running or ended. At most 16 logs per connection are held at one time (limitExceeded).
+  # Errors: notFound, also if the job has no log.
 
-  attach @8 (selector :JobSelector, control :Descriptor) -> (result :Result(Started));
-  # A detached job with a terminal: its master, and signals by `control`.
-
-  resizeTerminal @9 (selector :JobSelector, rows :UInt16, columns :UInt16) -> (result :Result(Empty));
-
-  prune @10 (scope :Scope) -> (result :Result(Pruned));
+  prune @8 (scope :Scope) -> (result :Result(Pruned));
   # `remove` for every ended job in scope.
 
   struct Pruned {
@@ -502,7 +517,8 @@ interface HostService {
   }
   struct Base {
     name @0 :Text;
-    description @1 :Text;
+    proc @1 :Text;     # "pids": /proc shows the job's processes; "masked": all of it but its dangerous parts
+    usable @2 :Bool;   # false: it was refused when the daemons started; their log says why
   }
 
   doctor @1 () -> (result :Result(Report));

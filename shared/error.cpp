@@ -61,6 +61,9 @@ std::string_view step_phrase(Step step) {
         "attach the volume to the running job",
         "detach the volume from the running job",
         "delete the contents of the volume",
+        "open the terminal of the job",
+        "open the log of the job",
+        "mask what /proc shows of the host",
     };
     const auto index = static_cast<std::uint32_t>(step);
     return index < kStepCount ? kPhrases[index] : kPhrases[0];

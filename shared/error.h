@@ -84,8 +84,11 @@ enum class Step : std::uint32_t {
     AttachVolume,
     DetachVolume,
     DeleteContents,
+    OpenTerminal,
+    OpenLog,
+    MaskProc,
 };
-inline constexpr std::uint32_t kStepCount = static_cast<std::uint32_t>(Step::DeleteContents) + 1;
+inline constexpr std::uint32_t kStepCount = static_cast<std::uint32_t>(Step::MaskProc) + 1;
 // What was being done, as a phrase that follows "could not": "attach the loop device".
 std::string_view step_phrase(Step step);
 

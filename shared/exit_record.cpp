@@ -34,8 +34,9 @@ int exit_status_of(const ExitRecord& record) {
 }
 
 bool is_valid(const ExitRecord& record) {
-    if (record.magic != kExitMagic || record.zero != 0 || static_cast<std::uint32_t>(record.step) >= kStepCount || record.code < 0 ||
-        record.code > 255 || record.signal < 0 || record.signal > kSignalMax || record.sys_errno < 0 || record.sys_errno > kErrnoMax) {
+    if (record.magic != kExitMagic || record.zero != 0 || (record.flags & ~kExitTimedOut) != 0 ||
+        static_cast<std::uint32_t>(record.step) >= kStepCount || record.code < 0 || record.code > 255 || record.signal < 0 ||
+        record.signal > kSignalMax || record.sys_errno < 0 || record.sys_errno > kErrnoMax) {
         return false;
     }
     switch (record.kind) {

@@ -29,8 +29,12 @@ struct ExitRecord {
     std::int32_t sys_errno = 0;
     std::int64_t started_ns = 0;
     std::int64_t ended_ns = 0;
-    std::uint64_t zero = 0;
+    std::uint32_t flags = 0; // kExit…
+    std::uint32_t zero = 0;
 };
+inline constexpr std::uint32_t kExitTimedOut = 1; // ended by the job's timeout
+inline constexpr std::uint32_t kExitOutOfMemory =
+    2; // the kernel killed for want of memory in the job's group; the broker says so, no stage
 inline constexpr std::uint32_t kExitMagic = 0x4A584954; // "JXIT"
 
 // The status a shell would see: the code, 128 + signal, 125 for what is ours, 126 or 127 for exec. Killed: 137.
@@ -39,16 +43,26 @@ int exit_status_of(const ExitRecord& record);
 // Pure; false for anything a stage does not write. Stages are confined jobs' pid 1: what they send is checked.
 bool is_valid(const ExitRecord& record);
 
-// Control socket, SOCK_SEQPACKET. Towards the stage: first one ControlHello with exactly three descriptors, stdin, stdout and
-// stderr, sent BEFORE the other end is given away (the stage does not wait for it); then any number of ControlRequest, without
-// descriptors. From the stage: one ExitRecord. So a job's stdio passes through neither the API nor the broker: a descriptor of
-// somebody's FUSE file can make whoever closes it wait for ever (FUSE_FLUSH), and only the stage, whom nobody waits for,
-// ever holds one.
+// Control socket, SOCK_SEQPACKET. Towards the stage: first one ControlHello, with exactly three descriptors, stdin, stdout and
+// stderr, or with kHelloTerminal and none; sent BEFORE the other end is given away (the stage does not wait for it); then any number of
+// ControlRequest, without descriptors. From the stage: with kHelloTerminal first one ControlTerminal with one descriptor, the master side
+// of the job's terminal; then one ExitRecord. A detached job's stage reads nothing there. So a job's stdio passes through neither the API
+// nor the broker: a descriptor of somebody's FUSE file can make whoever closes it wait for ever (FUSE_FLUSH), and only the stage, whom
+// nobody waits for, ever holds one.
 struct ControlHello {
     std::uint32_t magic = 0; // kHelloMagic
+    std::uint32_t flags = 0; // kHelloTerminal
+    std::uint16_t rows = 0;  // of the terminal, to begin with; 0: the kernel's default
+    std::uint16_t columns = 0;
     std::uint32_t zero = 0;
 };
-inline constexpr std::uint32_t kHelloMagic = 0x4A48454C; // "JHEL"
+inline constexpr std::uint32_t kHelloTerminal = 1;
+struct ControlTerminal {
+    std::uint32_t magic = 0; // kTerminalMagic
+    std::uint32_t zero = 0;
+};
+inline constexpr std::uint32_t kTerminalMagic = 0x4A545459; // "JTTY"
+inline constexpr std::uint32_t kHelloMagic = 0x4A48454C;    // "JHEL"
 inline constexpr std::size_t kHelloDescriptors = 3;
 
 enum class ControlKind : std::uint32_t { Signal = 1 };

@@ -56,7 +56,8 @@ bool valid(const CreateVolume& r) {
            labels_fit(r.labels, r.labels_size);
 }
 bool valid(const DeleteVolume& r) {
-    return !r.id.is_none() && known(r.authority) && (r.flags & ~(kDeleteForce | kDeleteNow)) == 0;
+    return !r.id.is_none() && known(r.authority) && (r.flags & ~(kDeleteForce | kDeleteNow | kDeleteWait)) == 0 &&
+           ((r.flags & kDeleteWait) == 0 || (r.flags & kDeleteNow) != 0);
 }
 bool valid(const StatVolume& r) {
     return !r.id.is_none();
@@ -65,8 +66,12 @@ bool valid(const ListVolumes& /*any id is a position*/) {
     return true;
 }
 bool valid(const StartJob& r) {
-    if (!is_name(r.base) || !(r.host_name.well_formed() && (r.host_name.empty() || is_valid_name(r.host_name.view()))) || r.zero != 0 ||
-        r.volume_count > kJobVolumesMax) {
+    constexpr std::uint32_t kFlags = kStartDetached | kStartHostNetwork | kStartReadOnlyWork | kStartDryRun;
+    const auto is_size = [](std::uint64_t bytes, std::uint64_t least) { return bytes == 0 || (bytes >= least && bytes <= kVolumeSizeMax); };
+    if (!is_name(r.base) || !(r.host_name.well_formed() && (r.host_name.empty() || is_valid_name(r.host_name.view()))) ||
+        r.volume_count > kJobVolumesMax || (r.flags & ~kFlags) != 0 || r.user > kInnerIdMax || r.group > kInnerIdMax ||
+        r.timeout_ns > kTimeoutMax || !is_size(r.work_bytes, kScratchMin) || !is_size(r.tmp_bytes, kScratchMin) ||
+        !is_size(r.log_bytes, kLogMin) || (r.log_bytes != 0 && (r.flags & kStartDetached) == 0)) {
         return false;
     }
     const auto used = std::span(r.volumes).first(r.volume_count);
@@ -114,6 +119,12 @@ bool valid(const AttachVolume& r) {
 bool valid(const DetachVolume& r) {
     return !r.id.is_none() && !r.job.is_none();
 }
+bool valid(const OpenLog& r) {
+    return !r.id.is_none() && known(r.authority) && r.zero == 0;
+}
+bool valid(const ListBases& /*the header says all*/) {
+    return true;
+}
 bool valid(const AdminRead& r) {
     return r.everybody <= 1 && (r.uid == 0 || (r.id.is_none() && r.everybody == 0)) && (r.everybody == 0 || r.id.is_none());
 }
@@ -148,7 +159,9 @@ bool valid(const ExitRecord& exit, JobState state) {
     if (state != JobState::Ended) {
         return exit.magic == 0 && exit.kind == ExitKind::None;
     }
-    return exit.kind == ExitKind::Killed ? exit.magic == kExitMagic : is_valid(exit);
+    ExitRecord of_a_stage = exit;
+    of_a_stage.flags &= ~kExitOutOfMemory; // which only the broker sees
+    return exit.kind == ExitKind::Killed ? exit.magic == kExitMagic : is_valid(of_a_stage);
 }
 bool valid(const VolumeEntry& v) {
     return !v.id.is_none() && is_name(v.name) && known(v.type) && v.backend != Backend::Auto && fits(v.backend, v.type) &&
@@ -164,10 +177,10 @@ bool valid(const Reply& r) {
     const auto row = std::ranges::find(kRequests, r.request, &RequestRow::type);
     return row != kRequests.end() && static_cast<std::uint32_t>(r.code) < kErrorCodeCount &&
            static_cast<std::uint32_t>(r.step) < kStepCount && r.sequence != 0 &&
-           r.which <= static_cast<std::uint32_t>(LimitKind::VolumesPerJob) && r.count <= kPageEntries && r.sys_errno >= 0;
+           r.which <= static_cast<std::uint32_t>(LimitKind::LogSize) && r.count <= kBasesMax && r.sys_errno >= 0;
 }
 bool valid(const VolumePage& p) {
-    if (!valid(p.reply)) {
+    if (!valid(p.reply) || p.reply.count > p.volumes.size()) {
         return false;
     }
     std::size_t labels = 0;
@@ -183,7 +196,19 @@ bool valid(const VolumeDetail& d) {
     return valid(d.reply) && (d.reply.code != ErrorCode::Ok || (valid(d.volume) && labels_fit(d.labels, d.volume.labels_size)));
 }
 bool valid(const JobPage& p) {
-    return valid(p.reply) && std::ranges::all_of(std::span(p.jobs).first(p.reply.count), [](const auto& j) { return valid(j); });
+    return valid(p.reply) && p.reply.count <= p.jobs.size() &&
+           std::ranges::all_of(std::span(p.jobs).first(p.reply.count), [](const auto& j) { return valid(j); });
+}
+bool known(ProcKind proc) {
+    return proc == ProcKind::Pids || proc == ProcKind::Masked;
+}
+bool valid(const JobWorld& w) {
+    return valid(w.reply) && known(w.proc) && w.zero == 0;
+}
+bool valid(const BaseList& l) {
+    return valid(l.reply) && std::ranges::all_of(std::span(l.bases).first(l.reply.count), [](const BaseEntry& base) {
+               return is_name(base.name) && known(base.proc) && base.is_usable <= 1;
+           });
 }
 bool valid(const Connection& c) {
     return c.number != 0 && c.admin <= 1 && c.zero == 0;
@@ -198,13 +223,15 @@ bool valid(const JobChanged& c) {
     return c.zero == 0 && valid(c.job);
 }
 
-template <class M> std::expected<Message, DecodeError> decode_message_as(std::span<const std::byte> bytes, std::size_t descriptor_count) {
+template <class M>
+std::expected<Message, DecodeError> decode_message_as(std::span<const std::byte> bytes, std::size_t descriptor_count,
+                                                      std::size_t wanted = std::is_same_v<M, Connection> ? 1 : 0) {
     static_assert(std::is_trivially_copyable_v<M> && std::has_unique_object_representations_v<M>);
     M message;
     if (bytes.size() != sizeof message) {
         return std::unexpected(DecodeError::Size);
     }
-    if (descriptor_count != (std::is_same_v<M, Connection> ? 1U : 0U)) {
+    if (descriptor_count != wanted) {
         return std::unexpected(DecodeError::Descriptors);
     }
     std::memcpy(&message, bytes.data(), sizeof message);
@@ -229,6 +256,12 @@ std::expected<Message, DecodeError> decode_reply(std::span<const std::byte> byte
             return decode_message_as<VolumeDetail>(bytes, descriptor_count);
         case RequestType::ListJobs:
             return decode_message_as<JobPage>(bytes, descriptor_count);
+        case RequestType::StartJob:
+            return decode_message_as<JobWorld>(bytes, descriptor_count);
+        case RequestType::ListBases:
+            return decode_message_as<BaseList>(bytes, descriptor_count);
+        case RequestType::OpenLog:
+            return decode_message_as<Reply>(bytes, descriptor_count, kLogDescriptors);
         default:
             break;
         }

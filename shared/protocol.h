@@ -50,6 +50,8 @@ enum class RequestType : std::uint32_t {
     AttachVolume = 14,
     DetachVolume = 15,
     AdminRead = 16,
+    OpenLog = 17,
+    ListBases = 18,
 };
 enum class VolumeType : std::uint32_t { Filesystem = 1, Memory = 2 };
 // What holds a volume. Auto is only ever asked for, never stored.
@@ -93,6 +95,7 @@ struct DeleteVolume {
 };
 inline constexpr std::uint32_t kDeleteForce = 1; // detached from the running jobs that have it, first
 inline constexpr std::uint32_t kDeleteNow = 2;   // not kept in the trash, also if it is there already
+inline constexpr std::uint32_t kDeleteWait = 4;  // answered when its contents are gone, too; with kDeleteNow
 struct StatVolume {
     static constexpr auto kType = RequestType::StatVolume;
     RequestHeader header;
@@ -113,12 +116,26 @@ struct JobVolume {
 struct StartJob {
     static constexpr auto kType = RequestType::StartJob;
     RequestHeader header;
-    NameText base;      // a base named in broker.toml
-    NameText host_name; // empty: the first twelve digits of the job's id
+    NameText base;                // a base named in broker.toml
+    NameText host_name;           // empty: the first twelve digits of the job's id
+    std::uint64_t timeout_ns = 0; // SIGTERM after it, SIGKILL ten seconds later; 0: none; at most kTimeoutMax
+    std::uint64_t work_bytes = 0; // of /work; 0: as configured; at least kScratchMin
+    std::uint64_t tmp_bytes = 0;  // of /tmp; likewise
+    std::uint64_t log_bytes = 0;  // the log keeps at most this; only with kStartDetached; 0: as configured; at least kLogMin
+    std::uint32_t user = 0;       // inside the job, 0 … 65535
+    std::uint32_t group = 0;      // likewise
+    std::uint32_t flags = 0;      // kStart…
     std::uint32_t volume_count = 0;
-    std::uint32_t zero = 0;
     std::array<JobVolume, kJobVolumesMax> volumes{}; // beyond volume_count: zero. No id and no target twice
 };
+inline constexpr std::uint32_t kStartDetached = 1;     // output goes to the job's log; nothing waits in the control socket
+inline constexpr std::uint32_t kStartHostNetwork = 2;  // where broker.toml allows it
+inline constexpr std::uint32_t kStartReadOnlyWork = 4; // /work
+inline constexpr std::uint32_t kStartDryRun = 8;       // decide and answer, start nothing
+inline constexpr std::uint64_t kTimeoutMax = std::uint64_t{366} * 24 * 3600 * 1'000'000'000; // a year
+inline constexpr std::uint64_t kScratchMin = std::uint64_t{64} << 10U;
+inline constexpr std::uint64_t kLogMin = std::uint64_t{64} << 10U;
+inline constexpr std::uint32_t kInnerIdMax = 65535;
 struct SignalJob {
     static constexpr auto kType = RequestType::SignalJob;
     RequestHeader header;
@@ -194,6 +211,19 @@ struct AdminRead {
     std::uint32_t uid = 0;       // whose volumes are listed; zero with `everybody` or `id`
     std::uint32_t everybody = 0; // 1: all users' are listed
 };
+// The log of a detached job, also when it has ended: the Reply comes with two descriptors, open for reading, of the files that
+// shared/job_log.h describes.
+struct OpenLog {
+    static constexpr auto kType = RequestType::OpenLog;
+    RequestHeader header;
+    JobId id;
+    Authority authority{};
+    std::uint32_t zero = 0;
+};
+struct ListBases {
+    static constexpr auto kType = RequestType::ListBases;
+    RequestHeader header;
+};
 struct CloseConnection {
     static constexpr auto kType = RequestType::CloseConnection;
     RequestHeader header;
@@ -201,7 +231,7 @@ struct CloseConnection {
 
 using Request =
     std::variant<CreateVolume, DeleteVolume, StatVolume, ListVolumes, StartJob, SignalJob, ListJobs, ReleaseJob, CloseConnection,
-                 RestoreVolume, ProtectVolume, LabelVolume, RenameVolume, AttachVolume, DetachVolume, AdminRead>;
+                 RestoreVolume, ProtectVolume, LabelVolume, RenameVolume, AttachVolume, DetachVolume, AdminRead, OpenLog, ListBases>;
 
 // Who may send a request: a user whose connection is open (the header names it), or the API on its own account
 // (connection 0), which sees and touches nothing but what is listed or over. Either: both.
@@ -253,6 +283,8 @@ inline constexpr std::array kRequests = {
     plain_row<AttachVolume>("AttachVolume", Asker::User, Phase::Serving),
     plain_row<DetachVolume>("DetachVolume", Asker::User, Phase::Serving),
     plain_row<AdminRead>("AdminRead", Asker::User, Phase::Serving),
+    plain_row<OpenLog>("OpenLog", Asker::User, Phase::Serving),
+    plain_row<ListBases>("ListBases", Asker::Housekeeping, Phase::Serving),
 };
 static_assert(kRequests.size() == std::variant_size_v<Request>);
 
@@ -351,7 +383,10 @@ enum class LimitKind : std::uint32_t {
     Slots = 5,
     AttachedMemoryPerUser = 6,
     AttachedMemoryOfHost = 7,
-    VolumesPerJob = 8
+    VolumesPerJob = 8,
+    WorkSize = 9,
+    TmpSize = 10,
+    LogSize = 11
 };
 
 inline constexpr std::size_t kPageEntries = 16;
@@ -369,6 +404,28 @@ struct VolumeDetail { // reply to StatVolume
 struct JobPage { // reply to ListJobs
     Reply reply;
     std::array<JobEntry, kPageEntries> jobs{};
+};
+enum class ProcKind : std::uint32_t { Pids = 0, Masked = 1 }; // only the job's processes; or all of proc but its dangerous parts
+struct JobWorld {                                             // reply to StartJob: what the job has, or (dry run) would have
+    Reply reply;
+    std::uint64_t work_bytes = 0;
+    std::uint64_t tmp_bytes = 0;
+    std::uint64_t shm_bytes = 0;
+    std::uint64_t log_bytes = 0;  // 0: no log
+    std::uint32_t slot_first = 0; // host uid and gid of the job's 0
+    std::uint32_t slot_ids = 0;   // how many follow it
+    ProcKind proc{};
+    std::uint32_t zero = 0;
+};
+inline constexpr std::size_t kBasesMax = 64; // in broker.toml
+struct BaseEntry {
+    NameText name;
+    ProcKind proc{};
+    std::uint32_t is_usable = 0; // 0: refused when the daemons started; the log says why
+};
+struct BaseList { // reply to ListBases; reply.count entries, by name
+    Reply reply;
+    std::array<BaseEntry, kBasesMax> bases{};
 };
 // Every other request is answered by a bare Reply.
 
@@ -402,9 +459,13 @@ struct JobChanged {
     JobEntry job;
 };
 
-using Message = std::variant<Reply, VolumePage, VolumeDetail, JobPage, Connection, VolumeChanged, VolumeGone, JobChanged>;
+using Message =
+    std::variant<Reply, VolumePage, VolumeDetail, JobPage, JobWorld, BaseList, Connection, VolumeChanged, VolumeGone, JobChanged>;
 inline constexpr std::size_t kMessageSizeMax = 16384;
-static_assert(sizeof(JobPage) <= kMessageSizeMax && sizeof(VolumePage) <= kMessageSizeMax && sizeof(VolumeDetail) <= kMessageSizeMax);
+static_assert(sizeof(JobPage) <= kMessageSizeMax && sizeof(VolumePage) <= kMessageSizeMax && sizeof(VolumeDetail) <= kMessageSizeMax &&
+              sizeof(BaseList) <= kMessageSizeMax);
+
+inline constexpr std::size_t kLogDescriptors = 2; // of a Reply to OpenLog that is Ok
 
 // Pure; the API's side. A broker that sends what does not decode is not ours: the API ends.
 std::expected<Message, DecodeError> decode_message(std::span<const std::byte> bytes, std::size_t descriptor_count);

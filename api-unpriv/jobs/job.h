@@ -29,6 +29,8 @@ struct Job {
     std::string base;
     std::string host_name;
     std::vector<UsedVolume> volumes;
+    bool detached = false;
+    bool remove_at_end = false; // forgotten, by the broker as well, when it has ended
 };
 
 // Of a job's command line, so that history stays small: whole arguments up to so many bytes.

@@ -2,13 +2,11 @@
 
 #include <algorithm>
 #include <csignal>
-#include <ctime>
 
 #include <fmt/format.h>
 
-#include "api-unpriv/jobs/request.h"
+#include "api-unpriv/jobs/waiter.h"
 #include "shared/log.h"
-#include "shared/stdio_kind.h"
 
 namespace joblet::api {
 
@@ -16,126 +14,16 @@ namespace {
 
 using protocol::JobState;
 
-constexpr auto kLoadRetry = 50 * kj::MILLISECONDS;
 constexpr std::uint32_t kSignalMax = 31;
-
-std::int64_t now_ns() {
-    timespec now{};
-    ::clock_gettime(CLOCK_REALTIME, &now);
-    return std::int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
-}
 
 } // namespace
 
-// Someone who waits for the end of a job. Its life is the promise's: whoever loses interest is off the list at once.
-class JobManager::Waiter {
-  public:
-    Waiter(kj::PromiseFulfiller<void>& fulfiller, JobManager& manager, JobId id) : fulfiller_(fulfiller), manager_(manager), id_(id) {
-        manager_.waiters_[id_].push_back(this);
-    }
-    Waiter(const Waiter&) = delete;
-    Waiter& operator=(const Waiter&) = delete;
-    ~Waiter() {
-        const auto place = manager_.waiters_.find(id_);
-        if (place == manager_.waiters_.end()) {
-            return;
-        }
-        std::erase(place->second, this);
-        if (place->second.empty()) {
-            manager_.waiters_.erase(place);
-        }
-    }
-    void wake() {
-        fulfiller_.fulfill();
-    }
-
-  private:
-    kj::PromiseFulfiller<void>& fulfiller_;
-    JobManager& manager_;
-    JobId id_;
-};
-
-JobManager::JobManager(BrokerClient& broker, StoreWriter& store, VolumeManager& volumes, kj::Timer& timer, const ApiConfig& config)
-    : broker_(broker), store_(store), volumes_(volumes), timer_(timer), config_(config), tasks_(*this) {}
+JobManager::JobManager(BrokerClient& broker, StoreWriter& store, VolumeManager& volumes, const Bases& bases, kj::Timer& timer,
+                       const ApiConfig& config)
+    : broker_(broker), store_(store), volumes_(volumes), bases_(bases), timer_(timer), config_(config), tasks_(*this) {}
 
 void JobManager::taskFailed(kj::Exception&& exception) {
     log::error(fmt::format("a task about jobs failed: {}", exception.getDescription().cStr()));
-}
-
-kj::Promise<Outcome<Job>> JobManager::run(const Caller& caller, NewJob wanted) {
-    const auto refuse = [](Refusal refusal) { return Outcome<Job>(std::unexpected(std::move(refusal))); };
-    const std::string base = wanted.base.empty() ? std::string(kDefaultBase) : wanted.base;
-    auto volumes = volumes_.prepare_volumes(caller, wanted.volumes);
-    if (!volumes) {
-        return refuse(volumes.error());
-    }
-    auto request = start_request(base, wanted.host_name, *volumes);
-    if (!request) {
-        return refuse(request.error());
-    }
-    if (!wanted.name.empty() && !is_valid_name(wanted.name)) {
-        return refuse(invalid("name", "the name of the job is not valid", fmt::format("a name is {}", kNameForms)));
-    }
-    if (!is_control_socket(wanted.control.get())) { // at the broker it would be fatal
-        return refuse(invalid("control", "the control descriptor is not a SOCK_SEQPACKET socket of a pair"));
-    }
-    JobSpec spec{wanted.command, environment_of(wanted.host_name, wanted.environment),
-                 wanted.working_directory.empty() ? std::string(kDefaultDirectory) : wanted.working_directory};
-    auto memory = make_job_spec(spec);
-    if (!memory) {
-        return refuse(invalid("command", memory.error()));
-    }
-    const std::pair<std::uint32_t, std::string> name{caller.uid, wanted.name};
-    if (!wanted.name.empty() && (table_.find(caller.uid, wanted.name) != nullptr || !names_being_started_.insert(name).second)) {
-        return refuse(
-            {{ErrorCode::Conflict, fmt::format("there is a job \"{}\" already", wanted.name), "remove it, or choose another name"}, {}});
-    }
-
-    Job job;
-    job.owner_uid = caller.uid;
-    job.name = wanted.name;
-    job.command = kept_command(wanted.command);
-    job.base = base;
-    job.host_name = wanted.host_name;
-    job.volumes = std::move(*volumes);
-
-    std::vector<Fd> descriptors; // in the order of StartJobDescriptor
-    descriptors.push_back(std::move(wanted.control));
-    descriptors.push_back(std::move(*memory));
-    request->header.connection = caller.connection;
-
-    auto started = broker_.request(*request, std::move(descriptors))
-                       .then([this, name, job = std::move(job)](const protocol::Message& message) mutable -> Outcome<Job> {
-                           names_being_started_.erase(name);
-                           const protocol::Reply& reply = reply_of(message);
-                           if (reply.code == ErrorCode::NotFound && reply.volume.is_none()) {
-                               return std::unexpected(Refusal{{ErrorCode::NotFound, fmt::format("there is no base \"{}\"", job.base),
-                                                               "bases are listed in broker.toml; \"minimal\" is always there"},
-                                                              {}});
-                           }
-                           if (reply.code != ErrorCode::Ok) {
-                               const auto named = std::ranges::find(job.volumes, reply.volume, &UsedVolume::id);
-                               const std::string volume = named != job.volumes.end() ? named->name : std::string();
-                               Subject subject{"start the job", volume, volume};
-                               if (reply.code == ErrorCode::InUse) {
-                                   subject.jobs = table_.holding(reply.volume);
-                               }
-                               return std::unexpected(refusal_from(reply, subject));
-                           }
-                           job.id = reply.job;
-                           // The news of its start, or even of its end, may have come before
-                           if (const Job* known = table_.find(reply.job)) {
-                               job.state = known->state;
-                               job.started_ns = known->started_ns;
-                               job.exit = known->exit;
-                           } else {
-                               job.started_ns = now_ns();
-                           }
-                           return record(std::move(job));
-                       })
-                       .fork();
-    tasks_.add(started.addBranch().ignoreResult());
-    return started.addBranch();
 }
 
 Outcome<const Job*> JobManager::get(const Caller& caller, std::string_view selector, Scope scope) const {
@@ -188,7 +76,7 @@ kj::Promise<Outcome<Job>> JobManager::ended(JobId id, std::string asked) {
     if (job->state == JobState::Ended) {
         return Outcome<Job>(*job);
     }
-    return kj::newAdaptedPromise<void, Waiter>(*this, id).then([this, id, asked = std::move(asked)]() { return ended(id, asked); });
+    return kj::newAdaptedPromise<Outcome<Job>, Waiter>(*this, id, std::move(asked));
 }
 
 kj::Promise<Outcome<void>> JobManager::send_signal(const Caller& caller, const Job& job, std::uint32_t signal, std::string asked) {
@@ -232,26 +120,27 @@ kj::Promise<Outcome<Job>> JobManager::stop(const Caller& caller, std::string_vie
         return Outcome<Job>(**found);
     }
     std::string asked(selector);
-    // A job that ended by itself between two steps is stopped as well: what counts is its end
+    // Waited for from now on: one that is removed at its end would not be found later. And a job that ended by itself between
+    // two steps is stopped as well: what counts is its end
+    auto end = ended(id, asked);
+    auto kill = [this, id, caller, asked]() -> kj::Promise<Outcome<Job>> {
+        const Job* job = table_.find(id);
+        if (job == nullptr || job->state == JobState::Ended) {
+            return kj::NEVER_DONE;
+        }
+        return send_signal(caller, *job, SIGKILL, asked).then([](const Outcome<void>& killed) -> kj::Promise<Outcome<Job>> {
+            if (!killed && killed.error().error.code != ErrorCode::NotFound) {
+                return Outcome<Job>(std::unexpected(killed.error()));
+            }
+            return kj::NEVER_DONE;
+        });
+    };
     return send_signal(caller, **found, SIGTERM, asked)
-        .then([this, id, caller, grace, asked](const Outcome<void>& sent) -> kj::Promise<Outcome<Job>> {
+        .then([this, grace, end = kj::mv(end), kill = std::move(kill)](const Outcome<void>& sent) mutable -> kj::Promise<Outcome<Job>> {
             if (!sent && sent.error().error.code != ErrorCode::NotFound) {
                 return Outcome<Job>(std::unexpected(sent.error()));
             }
-            auto kill = timer_.afterDelay(grace).then([this, id, caller, asked]() -> kj::Promise<Outcome<Job>> {
-                const Job* job = table_.find(id);
-                if (job == nullptr || job->state == JobState::Ended) {
-                    return ended(id, asked);
-                }
-                return send_signal(caller, *job, SIGKILL, asked)
-                    .then([this, id, asked](const Outcome<void>& killed) -> kj::Promise<Outcome<Job>> {
-                        if (!killed && killed.error().error.code != ErrorCode::NotFound) {
-                            return Outcome<Job>(std::unexpected(killed.error()));
-                        }
-                        return ended(id, asked);
-                    });
-            });
-            return ended(id, asked).exclusiveJoin(kj::mv(kill));
+            return end.exclusiveJoin(timer_.afterDelay(grace).then(std::move(kill)));
         });
 }
 
@@ -311,108 +200,6 @@ kj::Promise<Outcome<std::vector<JobId>>> JobManager::prune(const Caller& caller,
             }
             return pruned;
         });
-}
-
-void JobManager::changed(const protocol::JobEntry& entry) {
-    if (loading_) {
-        known_to_broker_.insert(entry.id);
-    }
-    Job job;
-    const Job* known = table_.find(entry.id);
-    if (known != nullptr) {
-        job = *known;
-    }
-    job.id = entry.id;
-    job.owner_uid = entry.owner_uid;
-    job.state = entry.state;
-    job.started_ns = entry.started_ns;
-    job.exit = entry.exit;
-    follow_volumes(job, entry);
-    record(std::move(job));
-}
-
-const Job& JobManager::record(Job job) {
-    const Job& there = table_.put(std::move(job));
-    store_.put(there);
-    if (there.state == JobState::Ended) {
-        if (const auto waiting = waiters_.find(there.id); waiting != waiters_.end()) {
-            std::ranges::for_each(waiting->second, [](Waiter* waiter) { waiter->wake(); });
-        }
-        tasks_.add(volumes_.cleanup_volumes(there.id, there.volumes));
-        tasks_.add(kj::evalLater([this, owner = there.owner_uid]() { trim(owner); }));
-    }
-    return there;
-}
-
-void JobManager::forget(const JobId& id) {
-    table_.erase(id);
-    store_.erase(id);
-    if (const auto waiting = waiters_.find(id); waiting != waiters_.end()) {
-        std::ranges::for_each(waiting->second, [](Waiter* waiter) { waiter->wake(); });
-    }
-}
-
-// History is bounded: the oldest go, at the broker as well.
-void JobManager::trim(std::uint32_t owner) {
-    const auto drop = [this](const Job* job) {
-        protocol::ReleaseJob request;
-        request.id = job->id;
-        tasks_.add(broker_.request(request).ignoreResult());
-        forget(job->id);
-    };
-    while (table_.ended_count(owner) > config_.ended_jobs_per_user) {
-        drop(table_.oldest_ended(owner));
-    }
-    while (table_.ended_count(std::nullopt) > config_.ended_jobs) {
-        drop(table_.oldest_ended(std::nullopt));
-    }
-}
-
-// ---- start
-
-kj::Promise<void> JobManager::load(std::vector<Job> remembered) {
-    loading_ = true;
-    for (auto& job : remembered) {
-        table_.put(std::move(job));
-    }
-    return load_page({}).then([this]() {
-        // What was alive once and is unknown to the broker ended unseen, for example with the host
-        std::vector<Job> unseen;
-        for (const auto& [id, job] : table_.all()) {
-            if (job.state != JobState::Ended && !known_to_broker_.contains(id)) {
-                unseen.push_back(job);
-            }
-        }
-        known_to_broker_.clear();
-        loading_ = false;
-        for (auto& job : unseen) {
-            job.state = JobState::Ended;
-            job.exit = {};
-            job.exit.magic = kExitMagic;
-            job.exit.kind = ExitKind::Killed;
-            job.exit.started_ns = job.started_ns;
-            record(std::move(job));
-        }
-        log::info(fmt::format("{} jobs, {} of which ended while nobody was looking", table_.all().size(), unseen.size()));
-    });
-}
-
-kj::Promise<void> JobManager::load_page(JobId after) {
-    protocol::ListJobs request;
-    request.after = after;
-    return broker_.request(request).then([this, after](const protocol::Message& message) -> kj::Promise<void> {
-        const auto* page = std::get_if<protocol::JobPage>(&message);
-        if (page == nullptr) {
-            return timer_.afterDelay(kLoadRetry).then([this, after]() { return load_page(after); });
-        }
-        for (const auto& entry : std::span(page->jobs).first(page->reply.count)) {
-            changed(entry);
-        }
-        if ((page->reply.flags & protocol::kReplyMore) == 0 || page->reply.count == 0) {
-            return kj::READY_NOW;
-        }
-        return load_page(page->jobs.at(page->reply.count - 1).id);
-    });
 }
 
 } // namespace joblet::api

@@ -1,11 +1,61 @@
 #include "api-unpriv/jobs/request.h"
 
+#include <sys/socket.h>
+
 #include <algorithm>
+#include <array>
 #include <unordered_map>
 
 #include <fmt/format.h>
 
+#include "shared/size.h"
+
 namespace joblet::api {
+
+namespace {
+
+std::uint32_t flags_of(const JobOptions& options) {
+    return (options.detached ? protocol::kStartDetached : 0) | (options.host_network ? protocol::kStartHostNetwork : 0) |
+           (options.read_only_work ? protocol::kStartReadOnlyWork : 0) | (options.dry_run ? protocol::kStartDryRun : 0);
+}
+
+// As the broker decodes them: what does not decode there would be fatal.
+Outcome<void> check(const JobOptions& options) {
+    struct Number {
+        std::string_view field;
+        std::string_view what;
+        std::uint64_t value;
+        std::uint64_t least;
+    };
+    for (const auto& [field, id] : {std::pair{"user", options.user}, std::pair{"group", options.group}}) {
+        if (id > protocol::kInnerIdMax) {
+            return std::unexpected(
+                invalid(field, fmt::format("the {} inside a job is a number up to {}, not {}", field, protocol::kInnerIdMax, id)));
+        }
+    }
+    if (options.timeout_ns > protocol::kTimeoutMax) {
+        return std::unexpected(invalid("timeoutNs", "the timeout is longer than a year"));
+    }
+    for (const auto& number : {Number{"workBytes", "size of /work", options.work_bytes, protocol::kScratchMin},
+                               Number{"tmpBytes", "size of /tmp", options.tmp_bytes, protocol::kScratchMin},
+                               Number{"logMaxBytes", "size of the log", options.log_bytes, protocol::kLogMin}}) {
+        if (number.value != 0 && (number.value < number.least || number.value > protocol::kVolumeSizeMax)) {
+            return std::unexpected(
+                invalid(number.field, fmt::format("the {} is {} to {}, not {} bytes", number.what, format_size(number.least),
+                                                  format_size(protocol::kVolumeSizeMax), number.value)));
+        }
+    }
+    if (!options.detached && options.log_bytes != 0) {
+        return std::unexpected(invalid("logMaxBytes", "only a detached job has a log"));
+    }
+    if (!options.detached && options.remove_at_end) {
+        return std::unexpected(
+            invalid("removeAfterwards", "only a detached job can be removed at its end", "remove another one when its exit was seen"));
+    }
+    return {};
+}
+
+} // namespace
 
 std::vector<std::string> environment_of(std::string_view host_name, const std::vector<std::string>& added) {
     std::vector<std::string> out;
@@ -27,16 +77,27 @@ std::vector<std::string> environment_of(std::string_view host_name, const std::v
     return out;
 }
 
-Outcome<protocol::StartJob> start_request(std::string_view base, std::string_view host_name, const std::vector<UsedVolume>& volumes) {
+Outcome<protocol::StartJob> start_request(std::string_view base, std::string_view host_name, const std::vector<UsedVolume>& volumes,
+                                          const JobOptions& options) {
     if (!is_valid_name(base)) {
         return std::unexpected(invalid("base", "the name of the base is not valid", fmt::format("a name is {}", kNameForms)));
     }
     if (!host_name.empty() && !is_valid_name(host_name)) {
         return std::unexpected(invalid("hostName", "the host name is not valid", fmt::format("a host name is {}", kNameForms)));
     }
+    if (auto sound = check(options); !sound) {
+        return std::unexpected(sound.error());
+    }
     protocol::StartJob request;
     request.base = NameText(base);
     request.host_name = NameText(host_name);
+    request.timeout_ns = options.timeout_ns;
+    request.work_bytes = options.work_bytes;
+    request.tmp_bytes = options.tmp_bytes;
+    request.log_bytes = options.log_bytes;
+    request.user = options.user;
+    request.group = options.group;
+    request.flags = flags_of(options);
     request.volume_count = static_cast<std::uint32_t>(volumes.size());
     for (std::size_t i = 0; i < volumes.size(); ++i) {
         auto& volume = request.volumes.at(i);
@@ -45,6 +106,15 @@ Outcome<protocol::StartJob> start_request(std::string_view base, std::string_vie
         volume.access = volumes[i].read_only ? protocol::Access::ReadOnly : protocol::Access::ReadWrite;
     }
     return request;
+}
+
+Fd unused_control_socket() {
+    std::array<int, 2> ends{};
+    if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()) != 0) {
+        return {};
+    }
+    const Fd other(ends[1]);
+    return Fd(ends[0]);
 }
 
 std::vector<std::string> kept_command(const std::vector<std::string>& command) {

@@ -18,8 +18,28 @@ inline constexpr std::string_view kDefaultDirectory = "/work";
 // PATH, HOME and, if it is known, HOSTNAME; then `added`, the last of each name.
 std::vector<std::string> environment_of(std::string_view host_name, const std::vector<std::string>& added);
 
-// Base and host name by their grammar, then everything into the request. `volumes` were prepared.
-Outcome<protocol::StartJob> start_request(std::string_view base, std::string_view host_name, const std::vector<UsedVolume>& volumes);
+// What is asked for of a job beside its command and its volumes. 0: as configured, or none.
+struct JobOptions {
+    std::uint32_t user = 0; // inside the job
+    std::uint32_t group = 0;
+    std::uint64_t timeout_ns = 0;
+    std::uint64_t work_bytes = 0;
+    std::uint64_t tmp_bytes = 0;
+    std::uint64_t log_bytes = 0; // detached only
+    bool detached = false;       // it has no control socket of its user's
+    bool host_network = false;
+    bool read_only_work = false;
+    bool remove_at_end = false; // detached only
+    bool dry_run = false;       // nothing is started, and no control socket is needed
+};
+
+// Base, host name and options by what they may be, then everything into the request. `volumes` were prepared.
+Outcome<protocol::StartJob> start_request(std::string_view base, std::string_view host_name, const std::vector<UsedVolume>& volumes,
+                                          const JobOptions& options);
+
+// The end of a control socket whose other end is closed: for a job that does not look at it. Not valid if there are no
+// descriptors left.
+Fd unused_control_socket();
 
 // What history keeps of a command line: whole arguments, kCommandKept bytes.
 std::vector<std::string> kept_command(const std::vector<std::string>& command);

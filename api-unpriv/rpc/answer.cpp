@@ -1,9 +1,8 @@
 #include "api-unpriv/rpc/answer.h"
 
 #include <algorithm>
-#include <cstring>
 
-#include <fmt/format.h>
+#include "api-unpriv/rpc/exit_reason.h"
 
 namespace joblet::api {
 
@@ -53,31 +52,10 @@ rpc::JobState state_of(protocol::JobState state) {
     return rpc::JobState::ENDED;
 }
 
-std::string signal_name(int signal) {
-    const char* name = ::sigabbrev_np(signal);
-    return name != nullptr ? fmt::format("SIG{}", name) : fmt::format("signal {}", signal);
-}
-std::string error_text(int error) {
-    const char* description = ::strerrordesc_np(error);
-    return description != nullptr ? std::string(description) : fmt::format("error {}", error);
-}
-
-std::string reason_of(const ExitRecord& record) {
-    switch (record.kind) {
-    case ExitKind::Exited:
-        return fmt::format("exited with code {}", record.code);
-    case ExitKind::Signaled:
-        return fmt::format("killed by {}", signal_name(record.signal));
-    case ExitKind::SetupFailed:
-        return fmt::format("could not {}: {}", step_phrase(record.step), error_text(record.sys_errno));
-    case ExitKind::ExecFailed:
-        return fmt::format("could not execute the command: {}", error_text(record.sys_errno));
-    case ExitKind::Killed:
-        return record.ended_ns == 0 ? "its end was not seen, the host or the service went down" : "killed with all its processes";
-    case ExitKind::None:
-        break;
+void fill_texts(capnp::List<capnp::Text>::Builder out, const std::vector<std::string>& texts) {
+    for (unsigned i = 0; i < out.size(); ++i) {
+        out.set(i, text(texts[i]));
     }
-    return "has not ended";
 }
 
 } // namespace
@@ -129,13 +107,15 @@ void fill(rpc::Exit::Builder out, const ExitRecord& record) {
     out.setCode(static_cast<std::uint8_t>(record.code));
     out.setSignal(static_cast<std::uint8_t>(record.signal));
     out.setStatus(static_cast<std::uint8_t>(exit_status_of(record)));
-    out.setReason(text(reason_of(record)));
+    out.setReason(text(exit_reason(record)));
     out.setEndedNs(record.ended_ns);
 }
 static_assert(static_cast<std::uint32_t>(ExitKind::Killed) == static_cast<std::uint32_t>(rpc::Exit::Kind::KILLED));
 
 void fill(rpc::Job::Builder out, const Job& job) {
-    out.setId(text(to_string(job.id)));
+    if (!job.id.is_none()) { // of a dry run
+        out.setId(text(to_string(job.id)));
+    }
     out.setName(text(job.name));
     out.setOwner(job.owner_uid);
     out.setState(state_of(job.state));
@@ -143,10 +123,7 @@ void fill(rpc::Job::Builder out, const Job& job) {
     if (job.state == protocol::JobState::Ended) {
         fill(out.initExit(), job.exit);
     }
-    auto command = out.initCommand(static_cast<unsigned>(job.command.size()));
-    for (unsigned i = 0; i < command.size(); ++i) {
-        command.set(i, text(job.command[i]));
-    }
+    fill_texts(out.initCommand(static_cast<unsigned>(job.command.size())), job.command);
     out.setBase(text(job.base));
     auto volumes = out.initVolumes(static_cast<unsigned>(job.volumes.size()));
     for (unsigned i = 0; i < volumes.size(); ++i) {
@@ -156,7 +133,31 @@ void fill(rpc::Job::Builder out, const Job& job) {
         volumes[i].setReadOnly(job.volumes[i].read_only);
     }
     constexpr std::size_t kHostNameDigits = 12; // of the id, where no name was given
-    out.setHostName(text(job.host_name.empty() ? to_string(job.id).substr(0, kHostNameDigits) : job.host_name));
+    out.setHostName(text(job.host_name.empty() && !job.id.is_none() ? to_string(job.id).substr(0, kHostNameDigits) : job.host_name));
+}
+
+void fill(rpc::World::Builder out, const PlannedWorld& world) {
+    auto mounts = out.initMounts(static_cast<unsigned>(world.mounts.size()));
+    for (unsigned i = 0; i < mounts.size(); ++i) {
+        const auto& mount = world.mounts[i];
+        mounts[i].setPath(text(mount.path));
+        mounts[i].setKind(text(std::string(mount.kind)));
+        mounts[i].setSizeBytes(mount.size_bytes);
+        mounts[i].setReadOnly(mount.read_only);
+        mounts[i].setVolume(text(mount.volume));
+    }
+    out.setUidFirst(world.uid_first);
+    out.setUidCount(world.uid_count);
+    out.setUser(world.options.user);
+    out.setGroup(world.options.group);
+    out.setHostName(text(world.host_name));
+    out.setWorkingDirectory(text(world.spec.working_directory));
+    fill_texts(out.initEnvironment(static_cast<unsigned>(world.spec.environment.size())), world.spec.environment);
+    fill_texts(out.initCommand(static_cast<unsigned>(world.spec.arguments.size())), world.spec.arguments);
+    out.setNetwork(world.options.host_network ? rpc::RunRequest::Network::HOST : rpc::RunRequest::Network::NONE);
+    out.setTimeoutNs(world.options.timeout_ns);
+    out.setLogMaxBytes(world.log_bytes);
+    out.setBase(text(world.base));
 }
 
 Outcome<Scope> scope_from(rpc::Scope::Reader scope) {

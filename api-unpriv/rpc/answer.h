@@ -10,6 +10,7 @@
 #include "api-unpriv/caller.h"
 #include "api-unpriv/errors.h"
 #include "api-unpriv/jobs/job.h"
+#include "api-unpriv/jobs/world.h"
 #include "api-unpriv/rpc/session.h"
 #include "api-unpriv/volumes/index.h"
 
@@ -27,6 +28,7 @@ void fill(rpc::Error::Builder out, const Refusal& refusal);
 void fill(rpc::Volume::Builder out, const Volume& volume);
 void fill(rpc::Job::Builder out, const Job& job);
 void fill(rpc::Exit::Builder out, const ExitRecord& record);
+void fill(rpc::World::Builder out, const PlannedWorld& world);
 
 // An error for what a newer client may say and this version does not know.
 Outcome<Scope> scope_from(rpc::Scope::Reader scope);
@@ -41,7 +43,7 @@ template <class Context> kj::Promise<void> refuse(Context& context, const Refusa
 template <class T> inline constexpr bool kIsPromise = false;
 template <class T> inline constexpr bool kIsPromise<kj::Promise<T>> = true;
 
-template <class Result, class T, class Success> void give(Result result, const Outcome<T>& outcome, const Success& success) {
+template <class Result, class T, class Success> void give(Result result, Outcome<T>& outcome, const Success& success) {
     if constexpr (std::is_void_v<T>) {
         success(result);
     } else {
@@ -49,8 +51,8 @@ template <class Result, class T, class Success> void give(Result result, const O
     }
 }
 
-// Answers at once or later: `body` gives Outcome<T> or a promise of one; `success` puts a T into the value's builder. The
-// ticket lasts until the answer is there.
+// Answers at once or later: `body` gives Outcome<T> or a promise of one; `success` puts a T, which it may take apart, into the
+// value's builder. The ticket lasts until the answer is there.
 template <class Context, class Body, class Success>
 kj::Promise<void> answer(SessionContext& session, Ticket::Kind kind, Context context, Body&& body, Success success) {
     auto ticket = Ticket::take(session, kind);

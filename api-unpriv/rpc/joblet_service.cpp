@@ -43,29 +43,10 @@ class JobletServer final : public rpc::Joblet::Server {
     rpc::HostService::Client host_;
 };
 
-class HostServer final : public rpc::HostService::Server {
-  public:
-    explicit HostServer(kj::Own<SessionContext> session) : session_(kj::mv(session)) {}
-
-  protected:
-    kj::Promise<void> listBases(ListBasesContext context) override {
-        return refuse(context, unimplemented("listing the bases"));
-    }
-    kj::Promise<void> doctor(DoctorContext context) override {
-        return refuse(context, unimplemented("the report on this host"));
-    }
-
-  private:
-    kj::Own<SessionContext> session_;
-};
-
 } // namespace
 
 capnp::Capability::Client make_joblet_service(kj::Own<SessionContext> session) {
     return kj::heap<JobletServer>(kj::mv(session));
-}
-rpc::HostService::Client make_host_service(kj::Own<SessionContext> session) {
-    return kj::heap<HostServer>(kj::mv(session));
 }
 
 } // namespace joblet::api

@@ -11,7 +11,8 @@ namespace {
 
 constexpr unsigned kDescriptorsPerMessage = 2; // as the schema says
 constexpr int kNestingLimit = 64;
-constexpr std::size_t kOpenAnswersFactor = 8; // calls may be over before their Finish arrives
+constexpr std::uint64_t kLogsPerConnection = 16; // as the schema says
+constexpr std::size_t kOpenAnswersFactor = 8;    // calls may be over before their Finish arrives
 
 capnp::ReaderOptions reader_options(const ApiConfig& config) {
     capnp::ReaderOptions options;
@@ -44,6 +45,13 @@ Ticket::~Ticket() noexcept {
         --session_->calls;
         session_->waits -= kind_ == Kind::Wait ? 1 : 0;
     }
+}
+
+Outcome<kj::Own<HeldLog>> HeldLog::take(SessionContext& session) {
+    if (session.logs >= kLogsPerConnection) {
+        return std::unexpected(too_many("logs_per_connection", kLogsPerConnection, "logs on this connection"));
+    }
+    return kj::refcounted<HeldLog>(kj::addRef(session));
 }
 
 Session::Session(kj::LowLevelAsyncIoProvider& provider, kj::Timer& timer, Fd socket, const Caller& caller, Managers managers,

@@ -19,6 +19,7 @@ namespace joblet::api {
 struct Managers {
     VolumeManager& volumes;
     JobManager& jobs;
+    Bases& bases;
 };
 
 // Shared by the services of one connection.
@@ -32,6 +33,7 @@ class SessionContext final : public kj::Refcounted {
 
     std::uint64_t calls = 0;
     std::uint64_t waits = 0;
+    std::uint64_t logs = 0;
 };
 
 // A call that is under way; gone with it.
@@ -52,6 +54,23 @@ class Ticket {
 
     kj::Own<SessionContext> session_; // null when moved from
     Kind kind_;
+};
+
+// A log that a client has been given, or will be: as long as he does not let go of it, its descriptors are open here, too.
+class HeldLog final : public kj::Refcounted {
+  public:
+    // A refusal if the connection has too many of them.
+    static Outcome<kj::Own<HeldLog>> take(SessionContext& session);
+
+    explicit HeldLog(kj::Own<SessionContext> session) : session_(kj::mv(session)) {
+        ++session_->logs;
+    }
+    ~HeldLog() noexcept(false) override {
+        --session_->logs;
+    }
+
+  private:
+    kj::Own<SessionContext> session_;
 };
 
 class Session {

@@ -226,11 +226,12 @@ class VolumeServer final : public rpc::VolumeService::Server {
     }
 
     kj::Promise<void> deleteVolume(DeleteVolumeContext context) override {
+        const auto kind = context.getParams().getWait() ? Ticket::Kind::Wait : Ticket::Kind::Call;
         return answer(
-            *session_, Ticket::Kind::Call, context,
+            *session_, kind, context,
             [&]() -> kj::Promise<Outcome<void>> {
                 const auto params = context.getParams();
-                const Removal how{params.getForce(), params.getNow()};
+                const Removal how{params.getForce(), params.getNow(), params.getWait()};
                 const auto wanted = selected(params.getSelector());
                 context.releaseParams();
                 if (!wanted) {

@@ -67,6 +67,11 @@ inline constexpr std::array kMigrations = {
         ALTER TABLE volumes ADD COLUMN flags            INTEGER NOT NULL DEFAULT 0; -- kVolumeProtected
         ALTER TABLE volumes ADD COLUMN trashed_until_ns INTEGER NOT NULL DEFAULT 0; -- 0: not in the trash
     )sql"},
+    Migration{3, R"sql(
+        ALTER TABLE jobs ADD COLUMN exit_flags    INTEGER NOT NULL DEFAULT 0; -- kExitTimedOut, kExitOutOfMemory
+        ALTER TABLE jobs ADD COLUMN detached      INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE jobs ADD COLUMN remove_at_end INTEGER NOT NULL DEFAULT 0;
+    )sql"},
 };
 inline constexpr int kSchemaVersion = kMigrations.back().version;
 

@@ -57,9 +57,12 @@ StoreResult<std::vector<Job>> Database::load_jobs() {
             job.exit.signal = static_cast<std::int32_t>(query.integer(8));
             job.exit.step = static_cast<Step>(query.integer(9));
             job.exit.sys_errno = static_cast<std::int32_t>(query.integer(10));
+            job.exit.flags = static_cast<std::uint32_t>(query.integer(13));
         }
         job.base = query.bytes(11);
         job.host_name = query.bytes(12);
+        job.detached = query.integer(14) != 0;
+        job.remove_at_end = query.integer(15) != 0;
         Query arguments(statements_->load_arguments);
         arguments.add(job.id);
         while ((state = arguments.step()) == SQLITE_ROW) {
@@ -137,6 +140,9 @@ StoreResult<void> Database::put(const Job& job) {
                             .add(job.exit.sys_errno)
                             .add_text(job.base)
                             .add_text(job.host_name)
+                            .add(job.exit.flags)
+                            .add(std::int64_t{job.detached})
+                            .add(std::int64_t{job.remove_at_end})
                             .step() == SQLITE_DONE;
     if (!stored || Query(statements_->erase_arguments).add(job.id).step() != SQLITE_DONE ||
         Query(statements_->erase_job_volumes).add(job.id).step() != SQLITE_DONE) {

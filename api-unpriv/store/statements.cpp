@@ -22,11 +22,13 @@ StoreResult<void> Database::prepare() {
         {&s.erase_labels, "DELETE FROM labels WHERE volume = ?"},
         {&s.put_label, "INSERT INTO labels (volume, key, value) VALUES (?, ?, ?)"},
         {&s.put_job, "INSERT INTO jobs (id, owner, name, state, started_ns, ended_ns, exit_kind, exit_code, exit_signal, exit_step, "
-                     "exit_errno, base, host_name) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
+                     "exit_errno, base, host_name, exit_flags, detached, remove_at_end) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, "
+                     "?, ?) ON CONFLICT (id) DO UPDATE SET "
                      "owner = excluded.owner, name = excluded.name, state = excluded.state, started_ns = excluded.started_ns, "
                      "ended_ns = excluded.ended_ns, exit_kind = excluded.exit_kind, exit_code = excluded.exit_code, "
                      "exit_signal = excluded.exit_signal, exit_step = excluded.exit_step, exit_errno = excluded.exit_errno, "
-                     "base = excluded.base, host_name = excluded.host_name"},
+                     "base = excluded.base, host_name = excluded.host_name, exit_flags = excluded.exit_flags, "
+                     "detached = excluded.detached, remove_at_end = excluded.remove_at_end"},
         {&s.erase_job, "DELETE FROM jobs WHERE id = ?"},
         {&s.erase_arguments, "DELETE FROM job_arguments WHERE job = ?"},
         {&s.erase_job_volumes, "DELETE FROM job_volumes WHERE job = ?"},
@@ -36,7 +38,7 @@ StoreResult<void> Database::prepare() {
                           "trashed_until_ns FROM volumes"},
         {&s.load_labels, "SELECT key, value FROM labels WHERE volume = ? ORDER BY key"},
         {&s.load_jobs, "SELECT id, owner, name, state, started_ns, ended_ns, exit_kind, exit_code, exit_signal, exit_step, exit_errno, "
-                       "base, host_name FROM jobs"},
+                       "base, host_name, exit_flags, detached, remove_at_end FROM jobs"},
         {&s.load_arguments, "SELECT argument FROM job_arguments WHERE job = ? ORDER BY position"},
         {&s.load_job_volumes, "SELECT volume, name, target, read_only FROM job_volumes WHERE job = ? ORDER BY position"},
     };

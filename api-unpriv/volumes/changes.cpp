@@ -203,6 +203,11 @@ kj::Promise<Outcome<Volume>> VolumeManager::restore(const Caller& caller, std::s
 }
 
 kj::Promise<Outcome<void>> VolumeManager::remove(const Caller& caller, std::string_view selector, Scope scope, Removal how) {
+    if (how.wait && !how.now) { // what goes to the trash keeps its contents
+        return Outcome<void>(
+            std::unexpected(invalid("wait", "waiting until the contents are gone is possible only where they are not kept in the trash",
+                                    "delete it with --now as well")));
+    }
     const auto allowed = permitted(caller, scope);
     if (!allowed) {
         return Outcome<void>(std::unexpected(allowed.error()));
@@ -219,7 +224,8 @@ kj::Promise<Outcome<void>> VolumeManager::remove(const Caller& caller, std::stri
     request.header.connection = caller.connection;
     request.id = entry.id;
     request.authority = authority_over(caller, entry.owner_uid);
-    request.flags = (how.force ? protocol::kDeleteForce : 0) | (how.now ? protocol::kDeleteNow : 0);
+    request.flags =
+        (how.force ? protocol::kDeleteForce : 0) | (how.now ? protocol::kDeleteNow : 0) | (how.wait ? protocol::kDeleteWait : 0);
     auto subject = about(**found, selector, fmt::format("remove volume \"{}\"", entry.name.view()));
     return lasting(broker_.request(request).then(
         [this, id = entry.id, subject = std::move(subject)](const protocol::Message& message) -> kj::Promise<Outcome<void>> {

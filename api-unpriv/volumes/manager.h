@@ -51,6 +51,7 @@ struct LabelChange {
 struct Removal {
     bool force = false; // detached from running jobs first
     bool now = false;   // not kept in the trash
+    bool wait = false;  // answered when its contents are gone; only with `now`
 };
 
 class VolumeManager final : private kj::TaskSet::ErrorHandler {

@@ -2,6 +2,7 @@
 
 #include <sys/epoll.h>
 
+#include <algorithm>
 #include <array>
 
 #include <fmt/format.h>
@@ -72,8 +73,8 @@ bool ApiLink::has_room() const {
     return socket_.valid() && outgoing_.size() < kOutgoingRoom;
 }
 
-void ApiLink::enqueue(std::vector<std::byte> bytes, Fd descriptor) {
-    outgoing_.push_back({std::move(bytes), std::move(descriptor)});
+void ApiLink::enqueue(std::vector<std::byte> bytes, std::vector<Fd> descriptors) {
+    outgoing_.push_back({std::move(bytes), std::move(descriptors)});
     if (outgoing_.size() > kOutgoingWindow) {
         reject("it does not read what it is told");
         return;
@@ -84,8 +85,9 @@ void ApiLink::enqueue(std::vector<std::byte> bytes, Fd descriptor) {
 void ApiLink::flush() {
     while (socket_.valid() && !outgoing_.empty()) {
         const Outgoing& next = outgoing_.front();
-        const int fd = next.descriptor.get();
-        if (!send_datagram(socket_.get(), next.bytes, next.descriptor.valid() ? std::span(&fd, 1) : std::span<const int>(), Wait::No)) {
+        std::vector<int> descriptors(next.descriptors.size());
+        std::ranges::transform(next.descriptors, descriptors.begin(), &Fd::get);
+        if (!send_datagram(socket_.get(), next.bytes, descriptors, Wait::No)) {
             if (errno != EAGAIN && errno != EWOULDBLOCK) {
                 lose();
                 return;

@@ -35,18 +35,18 @@ class ApiLink {
     // False: there is no API, or its window is full; new clients have to wait.
     [[nodiscard]] bool has_room() const;
     // A request is answered by exactly one reply, whatever happens; until then it counts against the window.
-    template <class Message> void reply(std::uint64_t session, const Message& message) {
+    template <class Message> void reply(std::uint64_t session, const Message& message, std::vector<Fd> descriptors = {}) {
         if (session == session_ && socket_.valid()) {
             --unanswered_;
-            send(message);
+            send(message, std::move(descriptors));
             update_watch();
         }
     }
     // News, for whoever is there.
-    template <class Message> void send(const Message& message, Fd descriptor = {}) {
+    template <class Message> void send(const Message& message, std::vector<Fd> descriptors = {}) {
         if (socket_.valid()) {
             const auto bytes = std::as_bytes(std::span(&message, 1));
-            enqueue({bytes.begin(), bytes.end()}, std::move(descriptor));
+            enqueue({bytes.begin(), bytes.end()}, std::move(descriptors));
         }
     }
     // Ends this API process.
@@ -55,10 +55,10 @@ class ApiLink {
   private:
     struct Outgoing {
         std::vector<std::byte> bytes;
-        Fd descriptor;
+        std::vector<Fd> descriptors;
     };
 
-    void enqueue(std::vector<std::byte> bytes, Fd descriptor);
+    void enqueue(std::vector<std::byte> bytes, std::vector<Fd> descriptors);
     void flush();
     void receive();
     void lose();

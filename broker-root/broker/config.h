@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "shared/protocol.h"
+
 namespace joblet {
 
 struct UserLimits {
@@ -22,6 +24,13 @@ struct UserLimits {
 
 // What a volume of type filesystem is made of when whoever creates it does not say. Auto: btrfs if the store can hold it, or image.
 enum class StoreBackend : std::uint8_t { Auto, Image, Btrfs };
+
+// What a job's root is made of.
+struct Base {
+    std::string directory; // absolute
+    protocol::ProcKind proc = protocol::ProcKind::Pids;
+    bool is_host = false; // the host's own /usr; `directory` holds only the etc that goes with it
+};
 
 struct BrokerConfig {
     // [socket]
@@ -41,9 +50,15 @@ struct BrokerConfig {
     std::uint64_t work_bytes = std::uint64_t{1} << 20U;
     std::uint64_t tmp_bytes = std::uint64_t{64} << 20U;
     std::uint64_t shm_bytes = std::uint64_t{64} << 20U;
+    std::uint64_t work_bytes_max = std::uint64_t{64} << 20U; // what a user may ask for
+    std::uint64_t tmp_bytes_max = std::uint64_t{1} << 30U;
+    std::uint64_t log_bytes = std::uint64_t{8} << 20U;
+    std::uint64_t log_bytes_max = std::uint64_t{64} << 20U;
+    bool host_network = false; // whether jobs may have the host's network
     std::uint32_t ended_jobs_kept = 1000;
     // [bases]: name to directory. "minimal" is always there, at Layout::minimal_base() unless given
-    std::map<std::string, std::string> bases;
+    // and "host" at Layout::host_base()
+    std::map<std::string, Base> bases;
     // [volumes]
     StoreBackend backend = StoreBackend::Auto;
     std::chrono::seconds trash_retention{0};       // 0: a deleted volume is gone at once

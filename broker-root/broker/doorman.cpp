@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include <vector>
+
 #include <fmt/format.h>
 
 #include "shared/id.h"
@@ -84,7 +86,9 @@ void Doorman::accept() {
         message.gid = client.gid;
         message.pid = client.pid;
         message.admin = client.admin ? 1 : 0;
-        api_.send(message, std::move(socket));
+        std::vector<Fd> descriptors;
+        descriptors.push_back(std::move(socket));
+        api_.send(message, std::move(descriptors));
     }
     update();
 }

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <csignal>
 #include <cstring>
 #include <utility>
 
@@ -161,6 +162,10 @@ Detached Jobs::finish(JobPointer job) {
         // No word over the socket: killed, unless there never was a socket to this broker
         job->exit = had_status ? killed_record(*job) : co_await recorded_exit(job);
     }
+    const bool was_killed = job->exit.kind == ExitKind::Killed || (job->exit.kind == ExitKind::Signaled && job->exit.signal == SIGKILL);
+    if (was_killed && job->cgroup.valid() && kernel::memory_kills(job->cgroup.get()) != 0) {
+        job->exit.flags |= kExitOutOfMemory;
+    }
     job->state = protocol::JobState::Ended;
     job->underway.open();
     tell(*job);
@@ -173,9 +178,11 @@ Detached Jobs::finish(JobPointer job) {
         co_await emptied(job);
     }
     const JobId id = job->record.id;
-    worker::ReleaseJob release;
-    release.id = id;
-    co_await p_.workers.order(release);
+    if (!job->has_log()) { // whose files stay until somebody removes the job
+        worker::ReleaseJob release;
+        release.id = id;
+        co_await p_.workers.order(release);
+    }
     worker::FinishJob finish_order;
     finish_order.id = id;
     std::vector<Fd> held;
@@ -230,8 +237,12 @@ void Jobs::release_dead() {
 
 void Jobs::forget_oldest_ended() {
     while (ended_.size() > p_.config.ended_jobs_kept) {
-        jobs_.erase(ended_.front());
+        const JobId id = ended_.front();
         ended_.pop_front();
+        const auto oldest = jobs_.extract(id);
+        if (!oldest.empty() && oldest.mapped()->has_log()) {
+            remove_files(id);
+        }
     }
 }
 

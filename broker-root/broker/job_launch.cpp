@@ -22,6 +22,12 @@ Fd duplicate(int fd) {
     return Fd(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
 }
 
+std::uint32_t launch_flags(std::uint32_t start_flags, protocol::ProcKind proc) {
+    return ((start_flags & protocol::kStartDetached) != 0 ? spawner::kLaunchDetached : 0) |
+           ((start_flags & protocol::kStartHostNetwork) != 0 ? spawner::kLaunchHostNetwork : 0) |
+           (proc == protocol::ProcKind::Masked ? spawner::kLaunchMaskedProc : 0);
+}
+
 } // namespace
 
 std::expected<void, Failure> Jobs::make_group(Job& job) {
@@ -49,8 +55,9 @@ Task<std::expected<void, Failure>> Jobs::launch(JobPointer job, Plan plan) {
     worker::PrepareJob prepare;
     prepare.record = plan.record;
     prepare.base = plan.base;
-    prepare.work_bytes = p_.config.work_bytes;
-    prepare.tmp_bytes = p_.config.tmp_bytes;
+    prepare.work_bytes = plan.work_bytes;
+    prepare.tmp_bytes = plan.tmp_bytes;
+    prepare.flags = (plan.start_flags & protocol::kStartReadOnlyWork) != 0 ? worker::kPrepareReadOnlyWork : 0;
     prepare.shm_bytes = p_.config.shm_bytes;
     prepare.slot_first = p_.slots.first_uid(slot);
     prepare.volume_count = static_cast<std::uint32_t>(plan.volumes.size());
@@ -65,7 +72,8 @@ Task<std::expected<void, Failure>> Jobs::launch(JobPointer job, Plan plan) {
     std::expected<void, Failure> result;
     if (prepared.lost) {
         result = std::unexpected(prepared.failure());
-    } else if (prepared.descriptors.size() != worker::kPreparedFixed + plan.volumes.size()) {
+    } else if (prepared.descriptors.size() !=
+               worker::kPreparedFixed + (job->has_log() ? protocol::kLogDescriptors : 0) + plan.volumes.size()) {
         result = std::unexpected(Failure{ErrorCode::Internal, Step::MountVolume, 0});
     }
     if (result) {
@@ -77,6 +85,11 @@ Task<std::expected<void, Failure>> Jobs::launch(JobPointer job, Plan plan) {
         spawner::Launch order;
         order.host_name = plan.host_name;
         order.kind = static_cast<worker::JobKind>(plan.record.kind);
+        order.timeout_ns = plan.timeout_ns;
+        order.log_bytes = plan.log_bytes;
+        order.user = plan.user;
+        order.group = plan.group;
+        order.flags = launch_flags(plan.start_flags, plan.proc);
         order.volume_count = prepare.volume_count;
         std::ranges::transform(plan.volumes, order.volumes.begin(),
                                [](const worker::MountVolume& volume) { return spawner::MountPoint{volume.name, volume.target}; });
@@ -146,6 +159,8 @@ Task<std::expected<void, Failure>> Jobs::run_system_job(SystemJob wanted) {
     plan.record = job->record;
     plan.base = NameText(worker::kSystemBase);
     plan.host_name = NameText("joblet-system");
+    plan.work_bytes = p_.config.work_bytes;
+    plan.tmp_bytes = p_.config.tmp_bytes;
     auto [control, control_peer] = make_seqpacket_pair();
     const std::array<int, kHelloDescriptors> stdio = {wanted.input.get(), output.get(), output.get()};
     if (!send_message(control_peer.get(), ControlHello{kHelloMagic}, stdio, Wait::No)) {

@@ -24,8 +24,16 @@ Task<std::expected<void, Failure>> Jobs::load() {
     if (!reply.ok()) {
         co_return std::unexpected(reply.failure());
     }
+    // The oldest first, as they came to their end while a broker lived
+    std::ranges::sort(loaded, {}, [](const worker::LoadedJob& job) { return job.record.started_ns; });
     std::vector<JobPointer> system_jobs;
-    for (const auto& [record, exit] : loaded) {
+    for (const auto& one : loaded) {
+        if (one.ended != 0) {
+            load_ended(one);
+            continue;
+        }
+        const auto& record = one.record;
+        const auto& exit = one.exit;
         auto job = std::make_shared<Job>(p_.loop);
         job->record = record;
         job->exit = exit;
@@ -72,12 +80,57 @@ Task<std::expected<void, Failure>> Jobs::load() {
             p_.slots.give_back(job->record.slot);
         }
     }
+    forget_oldest_ended();
+    co_return co_await load_bases();
+}
+
+// A detached job that ended before this broker was there: it has a log.
+void Jobs::load_ended(const worker::LoadedJob& loaded) {
+    auto job = std::make_shared<Job>(p_.loop);
+    job->record = loaded.record;
+    job->exit = loaded.exit;
+    if (!is_valid(job->exit)) { // killed, or it went down with the host
+        job->exit = {};
+        job->exit.magic = kExitMagic;
+        job->exit.kind = ExitKind::Killed;
+        job->exit.started_ns = loaded.record.started_ns;
+    }
+    job->state = protocol::JobState::Ended;
+    job->finishing = true;
+    job->underway.open();
+    job->settled.open();
+    for (std::size_t i = 0; i < std::min<std::size_t>(loaded.record.volume_count, loaded.record.volumes.size()); ++i) {
+        job->volumes.push_back({loaded.record.volumes[i], loaded.record.access[i]});
+    }
+    ended_.push_back(loaded.record.id);
+    jobs_.emplace(loaded.record.id, job);
+}
+
+Task<std::expected<void, Failure>> Jobs::load_bases() {
+    const WorkerReply reply = co_await p_.workers.order(worker::LoadBases{}, {}, [this](std::span<const std::byte> bytes) {
+        worker::BasesLoaded loaded;
+        if (bytes.size() != sizeof loaded) {
+            return;
+        }
+        std::memcpy(&loaded, bytes.data(), sizeof loaded);
+        for (const auto& base : std::span(loaded.bases).first(std::min<std::size_t>(loaded.answer.count, loaded.bases.size()))) {
+            if (base.is_usable != 0) {
+                usable_bases_.insert(base.name.string());
+            }
+        }
+    });
+    if (!reply.ok()) {
+        co_return std::unexpected(reply.failure());
+    }
     co_return std::expected<void, Failure>();
 }
 
 void Jobs::resume() {
     const auto jobs = jobs_; // finish() changes the map
     for (const auto& [id, job] : jobs) {
+        if (job->state == protocol::JobState::Ended) {
+            continue;
+        }
         for (const auto& attached : job->volumes) {
             p_.registry.attach(attached.id, {id, attached.access});
             if (Volume* volume = p_.registry.find(attached.id); volume != nullptr && volume->record.last_used_ns < job->record.started_ns) {

@@ -4,9 +4,13 @@
 
 #include <algorithm>
 
+#include <fmt/format.h>
+
 #include "broker-root/broker/clock.h"
 #include "broker-root/kernel/cgroup.h"
+#include "broker-root/layout.h"
 #include "shared/datagram.h"
+#include "shared/log.h"
 
 namespace joblet::broker {
 
@@ -123,14 +127,69 @@ std::expected<std::optional<Gate>, protocol::Reply> Jobs::admit(const protocol::
     return std::nullopt;
 }
 
-Task<protocol::Reply> Jobs::start(protocol::StartJob request, std::uint32_t uid, std::vector<Fd> descriptors) {
-    if (!p_.config.bases.contains(request.base.string())) {
-        co_return refusal(Failure{ErrorCode::NotFound, Step::BuildTemplate, 0});
+std::expected<Jobs::Plan, protocol::Reply> Jobs::plan(const protocol::StartJob& request) const {
+    const auto base = p_.config.bases.find(request.base.string());
+    if (base == p_.config.bases.end()) {
+        return std::unexpected(refusal(Failure{ErrorCode::NotFound, Step::BuildTemplate, 0}));
+    }
+    if (!usable_bases_.contains(base->first)) {
+        return std::unexpected(refusal(Failure{ErrorCode::Unsupported, Step::BuildTemplate, 0}));
+    }
+    if ((request.flags & protocol::kStartHostNetwork) != 0 && !p_.config.host_network) {
+        return std::unexpected(refusal(ErrorCode::PermissionDenied));
+    }
+    Plan plan;
+    plan.base = request.base;
+    plan.proc = base->second.proc;
+    plan.timeout_ns = request.timeout_ns;
+    plan.user = request.user;
+    plan.group = request.group;
+    plan.start_flags = request.flags;
+    plan.work_bytes = request.work_bytes != 0 ? request.work_bytes : p_.config.work_bytes;
+    plan.tmp_bytes = request.tmp_bytes != 0 ? request.tmp_bytes : p_.config.tmp_bytes;
+    const bool is_detached = (request.flags & protocol::kStartDetached) != 0;
+    plan.log_bytes = !is_detached ? 0 : request.log_bytes != 0 ? request.log_bytes : p_.config.log_bytes;
+    struct Bound {
+        protocol::LimitKind kind;
+        std::uint64_t asked;
+        std::uint64_t most;
+    };
+    for (const auto& [kind, asked, most] : {Bound{protocol::LimitKind::WorkSize, plan.work_bytes, p_.config.work_bytes_max},
+                                            Bound{protocol::LimitKind::TmpSize, plan.tmp_bytes, p_.config.tmp_bytes_max},
+                                            Bound{protocol::LimitKind::LogSize, plan.log_bytes, p_.config.log_bytes_max}}) {
+        if (asked > most) {
+            return std::unexpected(limit_refusal(kind, most, 0, asked));
+        }
+    }
+    return plan;
+}
+
+protocol::JobWorld Jobs::world_of(const Plan& plan, std::uint32_t slot) const {
+    protocol::JobWorld world;
+    world.work_bytes = plan.work_bytes;
+    world.tmp_bytes = plan.tmp_bytes;
+    world.shm_bytes = p_.config.shm_bytes;
+    world.log_bytes = plan.log_bytes;
+    world.slot_first = p_.slots.first_uid(slot);
+    world.slot_ids = kSlotIds;
+    world.proc = plan.proc;
+    return world;
+}
+
+Task<protocol::JobWorld> Jobs::start(protocol::StartJob request, std::uint32_t uid, std::vector<Fd> descriptors) {
+    const auto refused = [](const protocol::Reply& reply) {
+        protocol::JobWorld world;
+        world.reply = reply;
+        return world;
+    };
+    auto planned = plan(request);
+    if (!planned) {
+        co_return refused(planned.error());
     }
     for (;;) {
         const auto admitted = admit(request, uid);
         if (!admitted) {
-            co_return admitted.error();
+            co_return refused(admitted.error());
         }
         if (!*admitted) {
             break;
@@ -140,14 +199,19 @@ Task<protocol::Reply> Jobs::start(protocol::StartJob request, std::uint32_t uid,
     }
     const auto slot = p_.slots.take();
     if (!slot) {
-        co_return limit_refusal(protocol::LimitKind::Slots, p_.slots.count(), p_.slots.used(), 1);
+        co_return refused(limit_refusal(protocol::LimitKind::Slots, p_.slots.count(), p_.slots.used(), 1));
+    }
+    Plan plan = std::move(*planned);
+    protocol::JobWorld world = world_of(plan, *slot);
+    if ((request.flags & protocol::kStartDryRun) != 0) {
+        p_.slots.give_back(*slot);
+        co_return world;
     }
 
     auto job = std::make_shared<Job>(p_.loop);
     job->record = make_job_record(uid, *slot, worker::JobKind::User);
+    job->record.flags = (request.flags & protocol::kStartDetached) != 0 ? worker::kJobHasLog : 0;
     const JobId id = job->record.id;
-    Plan plan;
-    plan.base = request.base;
     plan.host_name = request.host_name.empty() ? NameText(to_string(id).substr(0, kHostNameDigits)) : request.host_name;
     for (const auto& wanted : std::span(request.volumes).first(request.volume_count)) {
         const std::size_t index = job->volumes.size();
@@ -174,7 +238,7 @@ Task<protocol::Reply> Jobs::start(protocol::StartJob request, std::uint32_t uid,
         p_.slots.give_back(*slot);
         job->underway.open();
         job->settled.open();
-        co_return refusal(launched.error());
+        co_return refused(refusal(launched.error()));
     }
     for (const auto& attached : job->volumes) {
         if (Volume* volume = p_.registry.find(attached.id)) {
@@ -184,9 +248,8 @@ Task<protocol::Reply> Jobs::start(protocol::StartJob request, std::uint32_t uid,
         }
     }
     tell(*job);
-    protocol::Reply reply;
-    reply.job = id;
-    co_return reply;
+    world.reply.job = id;
+    co_return world;
 }
 
 protocol::Reply Jobs::signal(const protocol::SignalJob& request, const Client& client) {
@@ -214,20 +277,79 @@ protocol::Reply Jobs::signal(const protocol::SignalJob& request, const Client& c
     return reply;
 }
 
-protocol::Reply Jobs::release(const protocol::ReleaseJob& request, const Client* client) {
-    const auto found = jobs_.find(request.id);
-    if (found == jobs_.end() || found->second->is_system() ||
-        (client != nullptr && !may_manage(*found->second, *client, request.authority))) {
-        return refusal(ErrorCode::NotFound);
-    }
-    if (std::ranges::find(ended_, request.id) == ended_.end()) {
-        auto reply = refusal(ErrorCode::InUse);
-        reply.job = request.id;
-        return reply;
+Task<protocol::Reply> Jobs::release(protocol::ReleaseJob request, std::optional<Client> client) {
+    JobPointer job;
+    for (;;) {
+        const auto found = jobs_.find(request.id);
+        if (found == jobs_.end() || found->second->is_system() || (client && !may_manage(*found->second, *client, request.authority))) {
+            co_return refusal(ErrorCode::NotFound);
+        }
+        job = found->second;
+        if (std::ranges::find(ended_, request.id) != ended_.end()) {
+            break;
+        }
+        if (!job->finishing || job->settled.await_ready()) {
+            auto reply = refusal(ErrorCode::InUse);
+            reply.job = request.id;
+            co_return reply;
+        }
+        const Gate settled = job->settled; // it has ended, and is being cleared away
+        co_await settled;
     }
     std::erase(ended_, request.id);
-    jobs_.erase(found);
-    return {};
+    jobs_.erase(request.id);
+    if (job->has_log()) {
+        worker::ReleaseJob order;
+        order.id = request.id;
+        const WorkerReply removed = co_await p_.workers.order(order);
+        if (!removed.ok()) {
+            co_return refusal(removed.failure());
+        }
+    }
+    co_return protocol::Reply{};
+}
+
+Detached Jobs::remove_files(JobId id) {
+    worker::ReleaseJob order;
+    order.id = id;
+    const WorkerReply removed = co_await p_.workers.order(order);
+    if (!removed.ok()) {
+        log::error(fmt::format("the log of job {} could not be removed: {}", to_string(id), step_phrase(removed.answer.step)));
+    }
+}
+
+Task<OpenedLog> Jobs::open_log(protocol::OpenLog request, Client client) {
+    OpenedLog out;
+    out.reply.job = request.id;
+    const auto found = jobs_.find(request.id);
+    if (found == jobs_.end() || !found->second->has_log() || !may_manage(*found->second, client, request.authority)) {
+        out.reply.code = ErrorCode::NotFound;
+        co_return out;
+    }
+    if (found->second->record.owner_uid != client.uid) {
+        log::info(
+            fmt::format("admin {} reads the log of job {} of user {}", client.uid, to_string(request.id), found->second->record.owner_uid));
+    }
+    worker::OpenLog order;
+    order.id = request.id;
+    WorkerReply opened = co_await p_.workers.order(order);
+    if (!opened.ok()) {
+        out.reply = refusal(opened.failure());
+    } else if (opened.descriptors.size() != protocol::kLogDescriptors) {
+        out.reply = refusal(Failure{ErrorCode::Internal, Step::OpenLog, 0});
+    } else {
+        out.files = std::move(opened.descriptors);
+    }
+    out.reply.job = request.id;
+    co_return out;
+}
+
+protocol::BaseList Jobs::bases() const {
+    protocol::BaseList out;
+    for (const auto& [name, base] : p_.config.bases) {
+        out.bases[out.reply.count++] = {NameText(name), base.proc, usable_bases_.contains(name) ? 1U : 0U};
+    }
+    return out;
 }
 
 void Jobs::tell(const Job& job) const {

@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -32,6 +33,9 @@ struct AttachedVolume {
 
 struct Job {
     explicit Job(EventLoop& loop) : underway(loop), settled(loop) {}
+    [[nodiscard]] bool has_log() const {
+        return (record.flags & worker::kJobHasLog) != 0;
+    }
     [[nodiscard]] bool is_system() const {
         return record.kind == static_cast<std::uint32_t>(worker::JobKind::System);
     }
@@ -61,6 +65,12 @@ struct Job {
 };
 using JobPointer = std::shared_ptr<Job>;
 
+// The reply, and if it is Ok the log's two files.
+struct OpenedLog {
+    protocol::Reply reply;
+    std::vector<Fd> files;
+};
+
 // A job of our own, from the system base, as nobody.
 struct SystemJob {
     std::vector<std::string> arguments;
@@ -88,10 +98,13 @@ class Jobs {
     Jobs(Parts parts, Fd cgroups) : p_(parts), cgroups_(std::move(cgroups)) {}
 
     // ---- requests
-    Task<protocol::Reply> start(protocol::StartJob request, std::uint32_t uid, std::vector<Fd> descriptors);
+    // With kStartDryRun: what the job would have, and nothing is done.
+    Task<protocol::JobWorld> start(protocol::StartJob request, std::uint32_t uid, std::vector<Fd> descriptors);
     protocol::Reply signal(const protocol::SignalJob& request, const Client& client);
     // client: nullptr for the API on its own account
-    protocol::Reply release(const protocol::ReleaseJob& request, const Client* client);
+    Task<protocol::Reply> release(protocol::ReleaseJob request, std::optional<Client> client);
+    Task<OpenedLog> open_log(protocol::OpenLog request, Client client);
+    [[nodiscard]] protocol::BaseList bases() const;
     [[nodiscard]] protocol::JobPage page(const protocol::ListJobs& request) const;
 
     Task<protocol::Reply> attach(protocol::AttachVolume request, std::uint32_t uid);
@@ -118,6 +131,14 @@ class Jobs {
         worker::JobRecord record;
         NameText base;
         NameText host_name;
+        std::uint64_t timeout_ns = 0;
+        std::uint64_t log_bytes = 0;
+        std::uint32_t user = 0;
+        std::uint32_t group = 0;
+        std::uint32_t start_flags = 0; // protocol::kStart…
+        protocol::ProcKind proc = protocol::ProcKind::Pids;
+        std::uint64_t work_bytes = 0;
+        std::uint64_t tmp_bytes = 0;
         std::vector<worker::MountVolume> volumes;
         Fd control;
         Fd spec;
@@ -140,6 +161,12 @@ class Jobs {
     // Nothing: it may be attached now. A gate: wait for it and ask again. A reply: refused.
     std::expected<std::optional<Gate>, protocol::Reply> admit_volume(VolumeId id, protocol::Access access, std::uint32_t uid);
     std::expected<std::optional<Gate>, protocol::Reply> admit(const protocol::StartJob& request, std::uint32_t uid);
+    // What of a request needs no volume and no slot: the base, and what is asked for beside it.
+    [[nodiscard]] std::expected<Plan, protocol::Reply> plan(const protocol::StartJob& request) const;
+    protocol::JobWorld world_of(const Plan& plan, std::uint32_t slot) const;
+    Task<std::expected<void, Failure>> load_bases();
+    void load_ended(const worker::LoadedJob& loaded);
+    Detached remove_files(JobId id);
     class ChangeOfJob;
     // A job of this user's that has not ended.
     [[nodiscard]] JobPointer running(JobId id, std::uint32_t uid) const;
@@ -148,6 +175,7 @@ class Jobs {
     Fd cgroups_;
     std::map<JobId, JobPointer> jobs_;
     std::deque<JobId> ended_;
+    std::set<std::string> usable_bases_;
 };
 
 } // namespace joblet::broker

@@ -56,7 +56,7 @@ struct Handlers {
     protocol::VolumePage operator()(const protocol::ListVolumes& r) const {
         return volumes.page(r);
     }
-    Task<protocol::Reply> operator()(const protocol::StartJob& r) const {
+    Task<protocol::JobWorld> operator()(const protocol::StartJob& r) const {
         return jobs.start(r, client->uid, std::move(descriptors));
     }
     protocol::Reply operator()(const protocol::SignalJob& r) const {
@@ -65,14 +65,23 @@ struct Handlers {
     protocol::JobPage operator()(const protocol::ListJobs& r) const {
         return jobs.page(r);
     }
-    protocol::Reply operator()(const protocol::ReleaseJob& r) const {
-        return jobs.release(r, client);
+    Task<protocol::Reply> operator()(const protocol::ReleaseJob& r) const {
+        return jobs.release(r, client != nullptr ? std::optional(*client) : std::nullopt);
+    }
+    Task<OpenedLog> operator()(const protocol::OpenLog& r) const {
+        return jobs.open_log(r, *client);
+    }
+    protocol::BaseList operator()(const protocol::ListBases& /*all there are*/) const {
+        return jobs.bases();
     }
     protocol::Reply operator()(const protocol::CloseConnection& r) const {
         doorman.close(r.header.connection);
         return {};
     }
 };
+
+template <class T> inline constexpr bool kIsTask = false;
+template <class T> inline constexpr bool kIsTask<Task<T>> = true;
 
 protocol::Reply& reply_in(protocol::Reply& reply) {
     return reply;
@@ -111,6 +120,8 @@ template <class Request> Detached Requests::carry_out(Request request, std::opti
         // A refusal goes back bare, whatever would have gone back otherwise
         if (reply.code != ErrorCode::Ok) {
             api_.reply(session, protocol::Reply(reply));
+        } else if constexpr (std::is_same_v<decltype(message), OpenedLog>) {
+            api_.reply(session, reply, std::move(message.files));
         } else {
             api_.reply(session, message);
         }
@@ -119,7 +130,7 @@ template <class Request> Detached Requests::carry_out(Request request, std::opti
     if (request.header.connection != 0 && !client) {
         // Gone, or never there: nobody in whose name this could be done. No offence, the client may just have hung up
         answer(refusal(ErrorCode::PermissionDenied));
-    } else if constexpr (std::is_same_v<decltype(handlers(request)), Task<protocol::Reply>>) {
+    } else if constexpr (kIsTask<decltype(handlers(request))>) {
         answer(co_await handlers(request));
     } else {
         answer(handlers(request));

@@ -89,6 +89,10 @@ Task<protocol::Reply> Volumes::remove(protocol::DeleteVolume request, Client cli
     }
     p_.registry.erase(id);
     p_.news.volume_gone(id);
+    if ((request.flags & protocol::kDeleteWait) != 0) {
+        const auto emptied = co_await empty(record);
+        co_return about(id, emptied ? protocol::Reply{} : refusal(emptied.error()));
+    }
     empty_trash(record);
     co_return about(id, {});
 }
@@ -148,11 +152,11 @@ Task<std::expected<void, Failure>> Volumes::delete_contents(worker::VolumeRecord
     co_return deleted;
 }
 
-Detached Volumes::empty_trash(worker::VolumeRecord record) {
+Task<std::expected<void, Failure>> Volumes::empty(worker::VolumeRecord record) {
     const VolumeId id = record.id;
     to_empty_.insert_or_assign(id, record);
     if (!being_emptied_.insert(id).second) {
-        co_return;
+        co_return std::expected<void, Failure>();
     }
     worker::EmptyTrash empty;
     empty.id = id;
@@ -165,12 +169,17 @@ Detached Volumes::empty_trash(worker::VolumeRecord record) {
         }
     }
     being_emptied_.erase(id);
-    if (emptied.ok()) {
-        to_empty_.erase(id);
-    } else {
+    if (!emptied.ok()) {
         log::error(fmt::format("volume {} in the trash could not be deleted for good: could not {}; it is tried again", to_string(id),
                                step_phrase(emptied.answer.step)));
+        co_return std::unexpected(emptied.failure());
     }
+    to_empty_.erase(id);
+    co_return std::expected<void, Failure>();
+}
+
+Detached Volumes::empty_trash(worker::VolumeRecord record) {
+    co_await empty(record);
 }
 
 } // namespace joblet::broker

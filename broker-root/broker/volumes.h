@@ -85,6 +85,8 @@ class Volumes {
     Task<std::expected<void, Failure>> make_filesystem(worker::VolumeRecord record, Fd image, std::uint32_t slot);
     void loaded(const worker::LoadedVolume& loaded);
     Task<std::expected<void, Failure>> delete_contents(worker::VolumeRecord record);
+    // What fails is tried again by the cleaner.
+    Task<std::expected<void, Failure>> empty(worker::VolumeRecord record);
     Detached empty_trash(worker::VolumeRecord record);
     Detached write_stale_records();
     Detached remove_idle_memory_volumes();

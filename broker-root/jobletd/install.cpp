@@ -1,6 +1,5 @@
 #include "broker-root/jobletd/install.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
@@ -11,10 +10,10 @@
 #include <cerrno>
 #include <cstring>
 #include <string_view>
-#include <vector>
 
 #include <fmt/format.h>
 
+#include "broker-root/jobletd/base_files.h"
 #include "shared/fd.h"
 
 namespace joblet::jobletd {
@@ -29,51 +28,14 @@ constexpr const char* kUnfinished = "minimal.new";
 constexpr std::string_view kHint = "install the package busybox-static";
 // The base's share of a job's root (its other directories are mounts), and where a path of a program may lead
 constexpr std::array kDirectories = {"bin", "sbin", "lib", "lib64", "etc", "usr", "usr/bin", "usr/sbin", "usr/lib"};
-constexpr std::string_view kPasswd = "root:x:0:0:root:/work:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n";
-constexpr std::string_view kGroup = "root:x:0:\nnogroup:x:65534:\n";
 
 std::unexpected<std::string> failed(std::string_view what) {
     return std::unexpected(fmt::format("could not {} of the minimal base: {}", what, std::strerror(errno)));
 }
 
-// An unfinished base of an earlier start: our own, two levels deep, in a directory that only root can write to.
-Outcome remove_tree(int parent, const char* name) {
-    const int opened = ::openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (opened < 0) {
-        return errno == ENOENT ? Outcome{} : failed("open the unfinished copy");
-    }
-    std::vector<std::string> names;
-    DIR* const list = ::fdopendir(opened);
-    if (list == nullptr) {
-        const Fd closed(opened);
-        return failed("list the unfinished copy");
-    }
-    Outcome outcome;
-    while (const dirent* const entry = ::readdir(list)) {
-        const std::string_view found = &entry->d_name[0];
-        if (found != "." && found != "..") {
-            names.emplace_back(found);
-        }
-    }
-    for (const auto& found : names) {
-        if (::unlinkat(::dirfd(list), found.c_str(), 0) == 0) {
-            continue;
-        }
-        outcome = errno == EISDIR ? remove_tree(::dirfd(list), found.c_str()) : failed("remove the unfinished copy");
-        if (!outcome) {
-            break;
-        }
-    }
-    ::closedir(list);
-    if (outcome && ::unlinkat(parent, name, AT_REMOVEDIR) != 0) {
-        return failed("remove the unfinished copy");
-    }
-    return outcome;
-}
-
 Outcome write_text(int base, const char* name, std::string_view text) {
-    const Fd file(::openat(base, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644));
-    if (!file.valid() || ::write(file.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()) || ::fsync(file.get()) != 0) {
+    if (const auto written = write_new_file(base, name, text); !written) {
+        errno = written.error();
         return failed(fmt::format("write {}", name));
     }
     return {};
@@ -171,8 +133,9 @@ Outcome install_minimal_base(const Layout& layout) {
     if (errno != ENOENT) {
         return failed("look at the directory");
     }
-    if (auto removed = remove_tree(bases.get(), kUnfinished); !removed) {
-        return removed;
+    if (const auto removed = remove_tree(bases.get(), kUnfinished); !removed) {
+        errno = removed.error();
+        return failed("remove the unfinished copy");
     }
     if (::mkdirat(bases.get(), kUnfinished, 0755) != 0) {
         return failed("make the directory");

@@ -26,6 +26,7 @@
 #include "broker-root/jobletd/endpoints.h"
 #include "broker-root/jobletd/filter_table.h"
 #include "broker-root/jobletd/install.h"
+#include "broker-root/jobletd/install_host.h"
 #include "broker-root/jobletd/programs.h"
 #include "broker-root/jobletd/services.h"
 #include "broker-root/jobletd/supervisor.h"
@@ -125,6 +126,9 @@ std::expected<int, std::string> serve(const Arguments& arguments) {
         return std::unexpected(std::move(ended.error()));
     }
     if (auto installed = install_minimal_base(layout); !installed) {
+        return std::unexpected(std::move(installed.error()));
+    }
+    if (auto installed = install_host_base(layout); !installed) {
         return std::unexpected(std::move(installed.error()));
     }
     auto listener = make_listener(layout);

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <charconv>
 #include <string_view>
 
 #include "broker-root/kernel/mount.h"
@@ -34,6 +35,21 @@ Result<bool> is_populated(int events) {
     }
     // The kernel's own text, two lines: "populated 0" and "frozen 0"
     return std::string_view(text.data(), static_cast<std::size_t>(size)).find("populated 0") == std::string_view::npos;
+}
+
+std::uint64_t memory_kills(int group) {
+    const auto file = open_beneath(group, "memory.events", O_RDONLY);
+    std::array<char, 512> text{};
+    const ssize_t size = file ? ::pread(file->get(), text.data(), text.size(), 0) : -1;
+    // The kernel's own text, a name and a number on each line
+    constexpr std::string_view kKey = "\noom_kill ";
+    const std::string_view lines(text.data(), size > 0 ? static_cast<std::size_t>(size) : 0);
+    const auto at = lines.find(kKey);
+    std::uint64_t count = 0;
+    if (at != std::string_view::npos) {
+        std::from_chars(lines.data() + at + kKey.size(), lines.data() + lines.size(), count);
+    }
+    return count;
 }
 
 Result<void> kill_cgroup(int group) {

@@ -1,6 +1,8 @@
 // Groups of cgroup2 that hold one job each. Files are opened through a descriptor of the group, so nothing here is a path.
 #pragma once
 
+#include <cstdint>
+
 #include "broker-root/kernel/result.h"
 #include "shared/fd.h"
 
@@ -16,6 +18,8 @@ Result<Fd> open_cgroup_events(int group);
 // Reads it anew, which also re-arms the poll. True if any process lives in the group or below.
 Result<bool> is_populated(int events);
 // SIGKILL to every process in it, at once and without a race.
+// How many processes of the group the kernel has killed for want of memory; 0 where there is no memory controller.
+std::uint64_t memory_kills(int group);
 Result<void> kill_cgroup(int group);
 // ENOENT counts as done.
 Result<void> remove_cgroup(int parent, const char* name);

@@ -169,9 +169,11 @@ Result<Fd> make_devpts(std::uint32_t uid, std::uint32_t gid) {
         .mount(bits_of(Attributes::NoSuidNoExec));
 }
 
-Result<Fd> make_proc(HidePid hide, Attributes attributes) {
+Result<Fd> make_proc(HidePid hide, Attributes attributes, ProcParts parts) {
     Context context("proc");
-    context.text("subset", "pid");
+    if (parts == ProcParts::Pids) {
+        context.text("subset", "pid");
+    }
     if (hide == HidePid::Ptraceable) {
         context.text("hidepid", "ptraceable");
     }

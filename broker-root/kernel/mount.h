@@ -34,8 +34,9 @@ Result<Fd> make_tmpfs(const TmpfsOptions& options, Attributes attributes);
 Result<Fd> make_devpts(std::uint32_t uid, std::uint32_t gid);
 
 enum class HidePid : std::uint8_t { No, Ptraceable };
-// proc of the caller's pid namespace, subset=pid, detached.
-Result<Fd> make_proc(HidePid hide, Attributes attributes);
+enum class ProcParts : std::uint8_t { Pids, All }; // Pids: subset=pid, processes and nothing of the machine
+// proc of the caller's pid namespace, detached.
+Result<Fd> make_proc(HidePid hide, Attributes attributes, ProcParts parts = ProcParts::Pids);
 
 // ext4 on a block device named by a path in the caller's own mount namespace, detached, nosuid,nodev (and read-only).
 Result<Fd> make_ext4(const char* device, bool read_only);

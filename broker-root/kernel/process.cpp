@@ -17,10 +17,11 @@ namespace joblet::kernel {
 
 static_assert(kMountNamespace == CLONE_NEWNS && kCgroupNamespace == CLONE_NEWCGROUP && kUserNamespace == CLONE_NEWUSER);
 static_assert(kJobNamespaces == (CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET));
+static_assert(kJobNamespacesButNet == (kJobNamespaces & ~std::uint64_t{CLONE_NEWNET}));
 
 namespace {
 
-constexpr uid_t kNobody = 65534; // mapped like every id of the slot, and never given to a job
+constexpr uid_t kNobody = 65534; // mapped like every id of the slot
 
 Result<void> checked(long result) {
     if (result < 0) {
@@ -135,23 +136,27 @@ Result<void> join_user_namespace(int user_namespace) {
 // ---------------------------------------------------------------- ids
 
 Result<void> become_namespace_root() {
-    if (::setgroups(0, nullptr) < 0 || ::setresgid(0, 0, 0) < 0 || ::setresuid(0, 0, 0) < 0) {
+    return become_inner_user(0, 0);
+}
+
+Result<void> become_inner_user(std::uint32_t uid, std::uint32_t gid) {
+    if (::setgroups(0, nullptr) < 0 || ::setresgid(gid, gid, gid) < 0 || ::setresuid(uid, uid, uid) < 0) {
         return last_errno();
     }
-    std::array<uid_t, 3> uids{kNobody, kNobody, kNobody};
-    std::array<gid_t, 3> gids{kNobody, kNobody, kNobody};
+    std::array<uid_t, 3> uids{~uid, ~uid, ~uid};
+    std::array<gid_t, 3> gids{~gid, ~gid, ~gid};
     if (::getresuid(&uids[0], &uids[1], &uids[2]) < 0 || ::getresgid(&gids[0], &gids[1], &gids[2]) < 0) {
         return last_errno();
     }
-    constexpr std::array<uid_t, 3> kRoot{};
-    if (uids != kRoot || gids != kRoot || ::getgroups(0, nullptr) != 0) {
+    if (uids != std::array{uid, uid, uid} || gids != std::array{gid, gid, gid} || ::getgroups(0, nullptr) != 0) {
         return std::unexpected(EPERM);
     }
     return {};
 }
 
-Result<void> become_job_supervisor() {
-    return checked(::setresuid(0, kNobody, kNobody));
+Result<void> become_job_supervisor(std::uint32_t job_uid) {
+    const uid_t own = job_uid == kNobody ? kNobody - 1 : kNobody;
+    return checked(::setresuid(job_uid, own, own));
 }
 
 // ---------------------------------------------------------------- signals

@@ -18,6 +18,7 @@ enum Namespaces : std::uint64_t {
     kCgroupNamespace = 0x02000000,
     kUserNamespace = 0x10000000,
     kJobNamespaces = 0x6C000000, // pid, ipc, uts, net
+    kJobNamespacesButNet = 0x2C000000,
 };
 
 struct Cloned {
@@ -46,8 +47,12 @@ Result<void> join_user_namespace(int user_namespace);
 // Real, effective and saved uid and gid 0 of the user namespace that was joined, no groups; checked afterwards, for without
 // it the process looks like 65534 inside and still is root outside. EPERM: the ids are not what was set.
 Result<void> become_namespace_root();
-// Real uid 0, so that it may signal the job; effective and saved 65534, so that the job may not touch its limits.
-Result<void> become_job_supervisor();
+// From root of the user namespace to another id of it, for good; no groups. With a uid other than 0 the kernel takes the
+// capabilities away: whatever needs them comes before. Checked afterwards, as above.
+Result<void> become_inner_user(std::uint32_t uid, std::uint32_t gid);
+// Real uid that of the job, so that it may signal the job; effective and saved one that the job has not, so that the job may not
+// touch its limits: 65534, or 65533 for a job that is 65534 itself.
+Result<void> become_job_supervisor(std::uint32_t job_uid);
 
 // Every signal handled by default, none blocked: sixty calls, so once at a program's start.
 Result<void> reset_signals();

@@ -8,10 +8,12 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <cstring>
 #include <string_view>
+#include <utility>
 
 #include "broker-root/kernel/mount.h"
 
@@ -92,6 +94,24 @@ Result<void> make_directory(int parent, const char* name, std::uint32_t mode) {
         return std::unexpected(made.error());
     }
     return change_mode(made->get(), mode);
+}
+
+Result<void> make_path(int parent, std::string_view path, std::uint32_t mode) {
+    Fd holder;
+    while (!path.empty()) {
+        const std::string name(path.substr(0, path.find('/')));
+        path.remove_prefix(std::min(name.size() + 1, path.size()));
+        if (const auto made = make_directory(parent, name.c_str(), mode); !made && made.error() != EEXIST) {
+            return made;
+        }
+        auto next = open_beneath(parent, name.c_str(), O_PATH | O_DIRECTORY);
+        if (!next) {
+            return std::unexpected(next.error());
+        }
+        holder = std::move(*next);
+        parent = holder.get();
+    }
+    return {};
 }
 
 Result<std::vector<std::string>> list_directory(int directory) {

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "broker-root/kernel/result.h"
@@ -31,6 +32,9 @@ Result<void> sync_file_system(int fd);
 Result<void> make_directory(int parent, const char* name, std::uint32_t mode);
 // mkdir(2) alone, `parent` may be O_PATH; nothing is opened. Mode 0700. EEXIST if there is anything of that name.
 Result<void> make_mount_point(int parent, const char* name);
+// mkdir -p below `parent`, with exactly that mode where it makes one: `path` is components, never "." or "..", none of them a symbolic
+// link or a mount point. For trees that nobody else can reach.
+Result<void> make_path(int parent, std::string_view path, std::uint32_t mode);
 // Names in the directory, without "." and "..". The descriptor must be open for reading; its position is changed.
 Result<std::vector<std::string>> list_directory(int directory);
 // Not an error if there is none of that name.

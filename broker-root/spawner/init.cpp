@@ -1,6 +1,7 @@
 #include "broker-root/spawner/init.h"
 
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -9,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <climits>
 #include <csignal>
 #include <ctime>
 #include <optional>
@@ -17,6 +19,7 @@
 #include "broker-root/kernel/process.h"
 #include "broker-root/spawner/job.h"
 #include "broker-root/spawner/launch.h"
+#include "broker-root/spawner/log_writer.h"
 #include "shared/datagram.h"
 
 namespace joblet::spawner {
@@ -25,16 +28,29 @@ namespace {
 
 constexpr int kFailed = 125;
 constexpr std::int64_t kMillisecond = 1'000'000;
+constexpr std::int64_t kSecond = 1000 * kMillisecond;
 
-std::int64_t monotonic_ms() {
+// Of this many pieces of output before looking at anything else: more than a pipe of usual size holds.
+constexpr int kPiecesPerPoll = 8;
+
+// The clock of poll(2). It stands still while the host sleeps, as the job does: nobody's time is over when the host wakes up.
+std::int64_t monotonic_ns() {
     timespec now{};
     ::clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * 1000 + now.tv_nsec / kMillisecond;
+    return now.tv_sec * kSecond + now.tv_nsec;
+}
+
+void keep_earlier(std::optional<std::int64_t>& time, std::int64_t other) {
+    time = std::min(time.value_or(other), other);
 }
 
 class Init {
   public:
-    explicit Init(const InitStart& start) : start_(start) {}
+    explicit Init(const InitStart& start) : start_(start), log_(start.log_files, start.log_bytes) {
+        if (start.timeout_ns != 0) {
+            terminate_at_ns_ = monotonic_ns() + start.timeout_ns;
+        }
+    }
 
     // An error names the step through `failed_step`.
     kernel::Result<void> give_up(const FilterProgram& filter, Step& failed_step);
@@ -42,26 +58,33 @@ class Init {
     ExitRecord watch();
 
   private:
-    enum Source : std::uint8_t { kStart, kSignals, kControl, kStatus, kSources };
+    enum Source : std::uint8_t { kStart, kSignals, kControl, kStatus, kStdout, kStderr, kSources };
 
     void read_start_pipe();
     void read_request(Source source);
+    void read_output(Source source);
+    std::size_t read_piece(Source source);
+    void drain_output();
     void signal_job(int signal) const;
-    void hang_up();
-    [[nodiscard]] int timeout_ms();
+    void end_job(int signal);
+    void keep_deadlines();
+    [[nodiscard]] int wait_ms() const;
     std::optional<siginfo_t> reap();
     [[nodiscard]] ExitRecord record_of(const siginfo_t& end) const;
 
     InitStart start_;
     std::array<pollfd, kSources> polled_{}; // fd -1: done with, poll(2) skips it
     StartFailure failure_;
-    std::optional<std::int64_t> kill_at_ms_; // CLOCK_MONOTONIC
+    LogWriter log_;
+    bool timed_out_ = false;
+    std::optional<std::int64_t> terminate_at_ns_; // CLOCK_MONOTONIC
+    std::optional<std::int64_t> kill_at_ns_;
 };
 
 kernel::Result<void> Init::give_up(const FilterProgram& filter, Step& failed_step) {
     failed_step = Step::DropCapabilities;
     kernel::set_process_name("joblet-init");
-    if (const auto ids = kernel::become_job_supervisor(); !ids) {
+    if (const auto ids = kernel::become_job_supervisor(start_.user); !ids) {
         return ids;
     }
     if (const auto dropped = kernel::set_capabilities(0); !dropped) {
@@ -79,8 +102,10 @@ kernel::Result<void> Init::give_up(const FilterProgram& filter, Step& failed_ste
     }
     polled_[kStart] = {start_.start_pipe, POLLIN, 0};
     polled_[kSignals] = {signals, POLLIN, 0};
-    polled_[kControl] = {start_.channels.control, POLLIN, 0};
+    polled_[kControl] = {start_.is_detached ? -1 : start_.channels.control, POLLIN, 0};
     polled_[kStatus] = {start_.channels.status, POLLIN, 0};
+    polled_[kStdout] = {start_.output[0], POLLIN, 0};
+    polled_[kStderr] = {start_.output[1], POLLIN, 0};
 
     failed_step = Step::InstallFilter;
     if (const int error = install_filter(filter); error != 0) {
@@ -95,7 +120,7 @@ kernel::Result<void> Init::give_up(const FilterProgram& filter, Step& failed_ste
 
 ExitRecord Init::watch() {
     for (;;) {
-        if (::poll(polled_.data(), polled_.size(), timeout_ms()) < 0 && errno != EINTR) {
+        if (::poll(polled_.data(), polled_.size(), wait_ms()) < 0 && errno != EINTR) {
             return setup_failure(Step::ForkJob, errno);
         }
         // First of all, so that the broker hears Running before Ended, and a failed exec is known when its process is reaped
@@ -107,15 +132,24 @@ ExitRecord Init::watch() {
                 read_request(source);
             }
         }
+        for (const Source source : {kStdout, kStderr}) {
+            if (polled_[source].revents != 0) {
+                read_output(source);
+            }
+        }
         if (polled_[kSignals].revents != 0) {
             signalfd_siginfo arrived{};
             while (::read(polled_[kSignals].fd, &arrived, sizeof arrived) > 0) {
             }
             if (const auto end = reap()) {
                 read_start_pipe(); // what it said may have come after poll(2) had looked at the pipe
-                return record_of(*end);
+                const ExitRecord record = record_of(*end);
+                drain_output();
+                return record;
             }
         }
+        keep_deadlines(); // after the reaping: a command that has ended did so in time
+        log_.settle(now_ns());
     }
 }
 
@@ -152,8 +186,50 @@ void Init::read_request(Source source) {
     // Gone, or no peer of ours. Without the broker the job runs on; without its rnx it does not
     polled_[source].fd = -1;
     if (source == kControl) {
-        hang_up();
+        end_job(SIGHUP);
     }
+}
+
+void Init::read_output(Source source) {
+    for (int piece = 0; piece < kPiecesPerPoll && read_piece(source) > 0; ++piece) {
+    }
+}
+
+// 0: there is nothing, now or for good.
+std::size_t Init::read_piece(Source source) {
+    if (polled_[source].fd < 0) {
+        return 0;
+    }
+    const auto room = log_.room();
+    const ssize_t size = ::read(polled_[source].fd, room.data(), room.size());
+    if (size > 0) {
+        log_.append(source == kStdout ? LogStream::Stdout : LogStream::Stderr, now_ns(), static_cast<std::size_t>(size));
+        return static_cast<std::size_t>(size);
+    }
+    if (size == 0 || (errno != EAGAIN && errno != EINTR)) { // no process has it open any more
+        ::close(polled_[source].fd);
+        polled_[source].fd = -1;
+    }
+    return 0;
+}
+
+// What is there when the command has ended, and no more: an orphan that goes on writing neither keeps the job from ending nor takes the
+// place of the command's last words in the log.
+void Init::drain_output() {
+    for (const Source source : {kStdout, kStderr}) {
+        int left = 0;
+        if (polled_[source].fd < 0 || ::ioctl(polled_[source].fd, FIONREAD, &left) < 0) {
+            continue;
+        }
+        while (left > 0) {
+            const auto size = read_piece(source);
+            if (size == 0) {
+                break;
+            }
+            left -= static_cast<int>(size);
+        }
+    }
+    log_.settle(now_ns());
 }
 
 // The whole group, as a terminal does it for Ctrl-C: a shell waits for what it started. Before the command is in a group of
@@ -164,23 +240,44 @@ void Init::signal_job(int signal) const {
     }
 }
 
-void Init::hang_up() {
-    signal_job(SIGHUP);
+// Asks first; whoever has not ended when the grace is over is killed.
+void Init::end_job(int signal) {
+    signal_job(signal);
     signal_job(SIGCONT); // a stopped one would never see it
-    kill_at_ms_ = monotonic_ms() + std::int64_t{kHangupGraceSeconds} * 1000;
+    keep_earlier(kill_at_ns_, monotonic_ns() + kHangupGraceSeconds * kSecond);
 }
 
-int Init::timeout_ms() {
-    if (!kill_at_ms_) {
+void Init::keep_deadlines() {
+    if (!terminate_at_ns_ && !kill_at_ns_) {
+        return;
+    }
+    const std::int64_t now = monotonic_ns();
+    if (terminate_at_ns_ && *terminate_at_ns_ <= now) {
+        terminate_at_ns_.reset();
+        timed_out_ = true;
+        end_job(SIGTERM);
+    }
+    if (kill_at_ns_ && *kill_at_ns_ <= now) {
+        kill_at_ns_.reset();
+        ::kill(start_.job, SIGKILL); // what it leaves behind ends with this process
+    }
+}
+
+// Until the next deadline, rounded up; and with output that was lost, not so long that nobody is told when the disk has room again.
+int Init::wait_ms() const {
+    std::optional<std::int64_t> until = terminate_at_ns_;
+    if (kill_at_ns_) {
+        keep_earlier(until, *kill_at_ns_);
+    }
+    if (!until && !log_.owes()) {
         return -1;
     }
-    const std::int64_t left = *kill_at_ms_ - monotonic_ms();
-    if (left > 0) {
-        return static_cast<int>(left);
+    const std::int64_t now = monotonic_ns();
+    if (log_.owes()) {
+        keep_earlier(until, now + kSecond);
     }
-    kill_at_ms_.reset();
-    ::kill(start_.job, SIGKILL); // what it leaves behind ends with this process
-    return -1;
+    const std::int64_t left_ms = (*until - now + kMillisecond - 1) / kMillisecond;
+    return static_cast<int>(std::clamp<std::int64_t>(left_ms, 0, INT_MAX));
 }
 
 std::optional<siginfo_t> Init::reap() {
@@ -201,6 +298,7 @@ ExitRecord Init::record_of(const siginfo_t& end) const {
     record.magic = kExitMagic;
     record.started_ns = start_.started_ns;
     record.ended_ns = now_ns();
+    record.flags = timed_out_ ? kExitTimedOut : 0;
     if (failure_.step != Step::None) {
         record.kind = failure_.step == Step::Exec ? ExitKind::ExecFailed : ExitKind::SetupFailed;
         record.step = failure_.step;

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <linux/capability.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -15,6 +14,7 @@
 
 #include "broker-root/kernel/caps.h"
 #include "broker-root/kernel/process.h"
+#include "broker-root/kernel/terminal.h"
 #include "shared/job_spec.h"
 #include "shared/protocol.h"
 #include "shared/stdio_kind.h"
@@ -36,21 +36,35 @@ Result<void> start_session() {
     if (::setsid() < 0) {
         return last_errno();
     }
-    // A terminal that is already somebody's (rnx's own, without -t) cannot become this session's, and need not
-    if (::isatty(STDIN_FILENO) == 1) {
-        ::ioctl(STDIN_FILENO, TIOCSCTTY, 0);
-    }
     ::umask(kUmask);
     return {};
 }
 
+// One of its own it must get. One that is already somebody's (rnx's own, without -t) cannot become this session's, and need not
+Result<void> take_terminal(bool own) {
+    if (!own && ::isatty(STDIN_FILENO) != 1) {
+        return {};
+    }
+    const auto taken = kernel::take_terminal(STDIN_FILENO);
+    return own ? taken : Result<void>{};
+}
+
+// Between the first thing that needs a capability and the last: with another uid than 0 the kernel takes all of them.
+Result<void> take_ids(const JobStart& start) {
+    if (start.user == 0 && start.group == 0) {
+        return {}; // what the stage is
+    }
+    return kernel::become_inner_user(start.user, start.group);
+}
+
+kernel::CapabilityMask capabilities_of(worker::JobKind kind) {
+    // A system job is root of its slot's files, in its own user namespace, and of nothing else
+    return kind == worker::JobKind::System ? kernel::capability_mask({CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER}) : kernel::CapabilityMask{0};
+}
+
 Result<void> give_up_capabilities(worker::JobKind kind) {
     const bool system = kind == worker::JobKind::System;
-    // A system job is root of its slot's files, in its own user namespace, and of nothing else
-    const auto keep = system ? kernel::capability_mask({CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER}) : kernel::CapabilityMask{0};
-    if (const auto dropped = kernel::drop_bounding(keep); !dropped) {
-        return dropped;
-    }
+    const auto keep = capabilities_of(kind);
     if (const auto set = system ? kernel::set_capabilities_across_exec(keep) : kernel::set_capabilities(keep); !set) {
         return set;
     }
@@ -125,6 +139,9 @@ void run_job(const JobStart& start, const FilterProgram& filter) noexcept {
         }
     };
     require(start_session(), Step::ForkJob);
+    require(take_terminal(start.has_terminal), Step::OpenTerminal);
+    require(kernel::drop_bounding(capabilities_of(start.kind)), Step::DropCapabilities);
+    require(take_ids(start), Step::SetIds);
     require(give_up_capabilities(start.kind), Step::DropCapabilities);
     require(install_job_filter(filter), Step::InstallFilter);
     const auto spec = read_spec(start.spec);

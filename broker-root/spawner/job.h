@@ -15,8 +15,11 @@ struct StartFailure {
 
 struct JobStart {
     worker::JobKind kind{};
-    int spec = -1;       // sealed memfd
-    int start_pipe = -1; // CLOEXEC
+    std::uint32_t user = 0; // inside
+    std::uint32_t group = 0;
+    bool has_terminal = false; // stdio is a terminal of its own, which it must get as its controlling terminal
+    int spec = -1;             // sealed memfd
+    int start_pipe = -1;       // CLOEXEC
 };
 
 // Called as root of the slot's user namespace with all of its capabilities; 0, 1 and 2 are the job's own.

@@ -34,9 +34,27 @@ bool share_a_place(const MountPoint& a, const MountPoint& b) {
     return a.name == b.name || (!a.target.empty() && !b.target.empty() && targets_overlap(a.target.view(), b.target.view()));
 }
 
+bool is_detached(const Launch& order) {
+    return (order.flags & kLaunchDetached) != 0;
+}
+
+bool are_meaningful_options(const Launch& order) {
+    constexpr std::uint32_t kKnown = kLaunchDetached | kLaunchHostNetwork | kLaunchMaskedProc;
+    if ((order.flags & ~kKnown) != 0 || order.user > protocol::kInnerIdMax || order.group > protocol::kInnerIdMax ||
+        order.timeout_ns > protocol::kTimeoutMax) {
+        return false;
+    }
+    const bool log_fits = order.log_bytes >= protocol::kLogMin && order.log_bytes <= protocol::kVolumeSizeMax;
+    if (is_detached(order) ? !log_fits : order.log_bytes != 0) {
+        return false;
+    }
+    return order.kind == worker::JobKind::User || (order.user == 0 && order.group == 0 && (order.flags & kLaunchHostNetwork) == 0);
+}
+
 bool is_meaningful(const Launch& order) {
     if (!order.host_name.well_formed() || !is_valid_name(order.host_name.view()) || order.volume_count > order.volumes.size() ||
-        (order.kind != worker::JobKind::User && order.kind != worker::JobKind::System)) {
+        (order.kind != worker::JobKind::User && order.kind != worker::JobKind::System) || order.zero != 0 ||
+        !are_meaningful_options(order)) {
         return false;
     }
     const auto used = std::span(order.volumes).first(order.volume_count);
@@ -55,7 +73,7 @@ std::size_t descriptors_of(const MakeSlot&) {
 }
 
 std::size_t descriptors_of(const Launch& order) {
-    return kLaunchFixed + order.volume_count;
+    return first_volume_of(order) + order.volume_count;
 }
 
 template <class T> std::expected<Order, int> decode_as(std::span<const std::byte> bytes, std::size_t descriptor_count) {
@@ -71,6 +89,10 @@ template <class T> std::expected<Order, int> decode_as(std::span<const std::byte
 }
 
 } // namespace
+
+std::size_t first_volume_of(const Launch& order) {
+    return kLaunchFixed + (is_detached(order) ? kLaunchLogFiles : 0);
+}
 
 std::expected<Order, int> decode_order(std::span<const std::byte> bytes, std::size_t descriptor_count) {
     OrderHeader header;

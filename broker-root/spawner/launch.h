@@ -40,11 +40,26 @@ struct Launch {
     static constexpr auto kType = OrderType::Launch;
     OrderHeader header;
     NameText host_name;
+    std::uint64_t timeout_ns = 0; // of CLOCK_MONOTONIC, from the fork of the command; 0: none; at most protocol::kTimeoutMax
+    std::uint64_t log_bytes = 0;  // with kLaunchDetached: what both log files may hold together, at least protocol::kLogMin; else 0
     worker::JobKind kind{};
+    std::uint32_t flags = 0; // kLaunch…
+    // Inside, 0 … 65535; a system job has 0. The job's process takes them, without further groups, before it gives up its
+    // capabilities. Its terminal, the pipes of its log and the root of /work are given to them, too. Not so /tmp and /dev/shm, which
+    // are everybody's (01777), its volumes, and /work if it is read-only: whoever makes that one lets everybody read it.
+    std::uint32_t user = 0;
+    std::uint32_t group = 0;
     std::uint32_t volume_count = 0;
+    std::uint32_t zero = 0;
     std::array<MountPoint, protocol::kJobVolumesMax> volumes{};
 };
-// Descriptors of Launch, then one detached mount for each volume.
+inline constexpr std::uint32_t kLaunchDetached = 1; // stdin is /dev/null, stdout and stderr go to the log; the control socket is not read
+// Stays in the host's network namespace, and so reaches the host's abstract AF_UNIX sockets, too: they belong to that namespace, not
+// to a file system, and ask nobody for permission unless their servers do. Not for a system job.
+inline constexpr std::uint32_t kLaunchHostNetwork = 2;
+inline constexpr std::uint32_t kLaunchMaskedProc = 4; // all of proc, with its dangerous parts masked (proc_masks.h)
+
+// Descriptors of Launch, with kLaunchDetached two log files (see shared/job_log.h), then one detached mount for each volume.
 // Stdio is not among them: it waits in the control socket as a ControlHello, see shared/exit_record.h.
 enum LaunchDescriptor : std::uint8_t {
     kLaunchTemplate = 0,
@@ -61,6 +76,9 @@ enum LaunchDescriptor : std::uint8_t {
     kLaunchPtsMount = 11,
     kLaunchFixed = 12,
 };
+inline constexpr std::size_t kLaunchLogFiles = 2;
+// Where the volumes' descriptors begin.
+std::size_t first_volume_of(const Launch& order);
 
 using Order = std::variant<MakeSlot, Launch>;
 inline constexpr std::size_t kOrderSizeMax = 8192;

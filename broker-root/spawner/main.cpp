@@ -71,7 +71,9 @@ void Spawner::carry_out(const MakeSlot& order, std::span<const Fd>) const {
 }
 
 void Spawner::carry_out(const Launch& order, std::span<const Fd> descriptors) const {
-    const auto stage = kernel::clone_process(kernel::kJobNamespaces, descriptors[kLaunchCgroup].get());
+    const bool on_host_network = (order.flags & kLaunchHostNetwork) != 0;
+    const auto namespaces = on_host_network ? kernel::kJobNamespacesButNet : kernel::kJobNamespaces;
+    const auto stage = kernel::clone_process(namespaces, descriptors[kLaunchCgroup].get());
     if (!stage) {
         refuse(answer_to(order), Step::CloneStage, stage.error());
         return;

@@ -8,20 +8,20 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
-#include <cstring>
 #include <string_view>
-#include <vector>
 
 #include "broker-root/kernel/caps.h"
 #include "broker-root/kernel/mount.h"
 #include "broker-root/kernel/namespace.h"
 #include "broker-root/kernel/network.h"
 #include "broker-root/kernel/process.h"
+#include "broker-root/kernel/record_io.h"
 #include "broker-root/layout.h"
 #include "broker-root/spawner/init.h"
 #include "broker-root/spawner/job.h"
+#include "broker-root/spawner/job_stdio.h"
+#include "broker-root/spawner/proc_masks.h"
 #include "shared/datagram.h"
-#include "shared/stdio_kind.h"
 
 namespace joblet::spawner {
 
@@ -32,8 +32,16 @@ using kernel::Result;
 
 constexpr int kFailed = 125;
 
-// Where a stage keeps its descriptors from PlaceDescriptors on; 0 to 2 are the job's.
-enum Place : std::uint8_t { kPlacedRecord = 3, kPlacedSpec, kPlacedControl, kPlacedStatus, kPlacedUserNamespace };
+// Where a stage keeps its descriptors from PlaceDescriptors on; 0 to 2 are the job's. The log's are there if it has one.
+enum Place : std::uint8_t {
+    kPlacedRecord = 3,
+    kPlacedSpec,
+    kPlacedControl,
+    kPlacedStatus,
+    kPlacedUserNamespace,
+    kPlacedLog,
+    kPlacedMost = kPlacedLog + kLaunchLogFiles,
+};
 
 class Stage {
   public:
@@ -48,15 +56,19 @@ class Stage {
     Result<void> attach_targets();
     Result<void> attach_scratch();
     Result<void> attach_proc();
+    Result<void> mask_proc();
     Result<void> hide_cgroup_path();
     Result<void> hand_over_mount_namespace();
     Result<void> bring_loopback_up();
     Result<void> set_host_name();
     Result<void> check_root();
-    Result<void> receive_stdio();
+    Result<void> find_stdio();
+    Result<void> open_terminal();
     Result<void> place_descriptors();
     Result<void> join_user_namespace();
     Result<void> take_ids();
+    Result<void> open_output();
+    Result<void> give_to_user();
     Result<void> fork_job();
 
     [[noreturn]] void fail(Step step, int sys_errno) const {
@@ -71,6 +83,9 @@ class Stage {
     [[nodiscard]] int descriptor(std::size_t index) const {
         return descriptors_[index].get();
     }
+    [[nodiscard]] bool has(std::uint32_t flag) const {
+        return (order_.flags & flag) != 0;
+    }
     [[nodiscard]] std::span<const MountPoint> volumes() const {
         return std::span(order_.volumes).first(order_.volume_count);
     }
@@ -80,7 +95,8 @@ class Stage {
     const StageFilters& filters_;
     Channels channels_;
     Fd proc_;
-    std::vector<Fd> stdio_;
+    JobStdio stdio_;
+    std::array<int, 2> output_ = {-1, -1}; // reading ends of a detached job's stdout and stderr
     InitStart init_;
 };
 
@@ -120,7 +136,7 @@ Result<void> Stage::attach_volumes() {
     if (const auto moved = kernel::move_mount_to(descriptor(kLaunchVolumesMount), AT_FDCWD, "/volumes"); !moved) {
         return moved;
     }
-    std::size_t next = kLaunchFixed;
+    std::size_t next = first_volume_of(order_);
     for (const auto& volume : volumes()) {
         if (const auto moved = kernel::move_mount_to(descriptor(next++), AT_FDCWD, path_of(volume).data()); !moved) {
             return moved;
@@ -163,12 +179,17 @@ Result<void> Stage::attach_scratch() {
 
 // Only a member of the pid namespace can make its proc.
 Result<void> Stage::attach_proc() {
-    auto made = kernel::make_proc(kernel::HidePid::Ptraceable, kernel::Attributes::ReadOnlyAllNoExec);
+    const auto parts = has(kLaunchMaskedProc) ? kernel::ProcParts::All : kernel::ProcParts::Pids;
+    auto made = kernel::make_proc(kernel::HidePid::Ptraceable, kernel::Attributes::ReadOnlyAllNoExec, parts);
     if (!made) {
         return std::unexpected(made.error());
     }
     proc_ = std::move(*made);
     return kernel::move_mount_to(proc_.get(), AT_FDCWD, "/proc");
+}
+
+Result<void> Stage::mask_proc() {
+    return has(kLaunchMaskedProc) ? spawner::mask_proc() : Result<void>{};
 }
 
 Result<void> Stage::hide_cgroup_path() {
@@ -191,7 +212,7 @@ Result<void> Stage::hand_over_mount_namespace() {
 }
 
 Result<void> Stage::bring_loopback_up() {
-    return kernel::bring_loopback_up();
+    return has(kLaunchHostNetwork) ? Result<void>{} : kernel::bring_loopback_up();
 }
 
 // The last step that needs more than joining the slot's user namespace does.
@@ -206,41 +227,29 @@ Result<void> Stage::check_root() {
     return kernel::enter_root_directory();
 }
 
-// What rnx put into the socket before it gave the other end away. May block on a user's own file system: only this job waits.
-Result<void> Stage::receive_stdio() {
-    std::array<std::byte, sizeof(ControlHello)> buffer{};
-    auto received = receive_datagram(channels_.control, buffer, Wait::No);
-    if (!received) {
-        return std::unexpected(EPROTO);
-    }
-    ControlHello hello;
-    if (received->size != sizeof hello || received->descriptors.size() != kHelloDescriptors) {
-        return std::unexpected(EPROTO);
-    }
-    std::memcpy(&hello, buffer.data(), sizeof hello);
-    if (hello.magic != kHelloMagic || hello.zero != 0) {
-        return std::unexpected(EPROTO);
-    }
-    stdio_ = std::move(received->descriptors);
-    for (const Fd& fd : stdio_) {
-        if (!is_acceptable_stdio(fd.get()) || is_pseudo_file(fd.get())) {
-            return std::unexpected(EPERM);
-        }
-    }
-    return {};
+Result<void> Stage::find_stdio() {
+    return has(kLaunchDetached) ? stdio_.open_null() : stdio_.receive(channels_.control);
+}
+
+Result<void> Stage::open_terminal() {
+    return stdio_.open_terminal(channels_.control);
 }
 
 Result<void> Stage::place_descriptors() {
-    std::array<int, kPlacedUserNamespace + 1> from{};
-    from[STDIN_FILENO] = stdio_[0].get();
-    from[STDOUT_FILENO] = stdio_[1].get();
-    from[STDERR_FILENO] = stdio_[2].get();
+    std::array<int, kPlacedMost> from{};
+    std::ranges::copy(stdio_.descriptors(), from.begin());
     from[kPlacedRecord] = channels_.record;
     from[kPlacedSpec] = descriptor(kLaunchSpec);
     from[kPlacedControl] = channels_.control;
     from[kPlacedStatus] = channels_.status;
     from[kPlacedUserNamespace] = descriptor(kLaunchUserNamespace);
-    if (const auto placed = kernel::place_descriptors(from); !placed) {
+    std::size_t count = kPlacedLog;
+    if (has(kLaunchDetached)) {
+        for (std::size_t file = 0; file < kLaunchLogFiles; ++file) {
+            from[count++] = descriptor(kLaunchFixed + file);
+        }
+    }
+    if (const auto placed = kernel::place_descriptors(std::span(from).first(count)); !placed) {
         return placed;
     }
     channels_ = {kPlacedRecord, kPlacedStatus, kPlacedControl};
@@ -260,6 +269,36 @@ Result<void> Stage::take_ids() {
     return kernel::become_namespace_root();
 }
 
+Result<void> Stage::open_output() {
+    if (!has(kLaunchDetached)) {
+        return {};
+    }
+    const auto made = make_output_pipes();
+    if (!made) {
+        return std::unexpected(made.error());
+    }
+    output_ = *made;
+    return {};
+}
+
+// Root of the slot's ids may give away what is the slot's, and only that. What the caller gave as stdio stays the caller's.
+Result<void> Stage::give_to_user() {
+    if (order_.user == 0 && order_.group == 0) {
+        return {};
+    }
+    if (stdio_.has_terminal() || has(kLaunchDetached)) {
+        if (const auto given = give_output_to(order_.user, order_.group); !given) {
+            return given;
+        }
+    }
+    const Fd work(::open("/work", O_PATH | O_DIRECTORY | O_CLOEXEC));
+    if (!work.valid()) {
+        return last_errno();
+    }
+    const auto given = kernel::change_owner(work.get(), order_.user, order_.group);
+    return given || given.error() == EROFS ? Result<void>{} : given; // read-only: see launch.h
+}
+
 Result<void> Stage::fork_job() {
     std::array<int, 2> pipe{};
     if (::pipe2(pipe.data(), O_CLOEXEC | O_NONBLOCK) < 0) {
@@ -273,11 +312,26 @@ Result<void> Stage::fork_job() {
         return std::unexpected(job.error());
     }
     if (job->pid == 0) {
-        run_job({.kind = order_.kind, .spec = kPlacedSpec, .start_pipe = pipe[1]}, filters_.job);
+        run_job({.kind = order_.kind,
+                 .user = order_.user,
+                 .group = order_.group,
+                 .has_terminal = stdio_.has_terminal(),
+                 .spec = kPlacedSpec,
+                 .start_pipe = pipe[1]},
+                filters_.job);
     }
     ::close(pipe[1]);
     ::close(kPlacedSpec);
-    init_ = {.job = job->pid, .start_pipe = pipe[0], .started_ns = now_ns(), .channels = channels_};
+    init_ = {.job = job->pid,
+             .user = order_.user,
+             .start_pipe = pipe[0],
+             .started_ns = now_ns(),
+             .timeout_ns = static_cast<std::int64_t>(order_.timeout_ns),
+             .is_detached = has(kLaunchDetached),
+             .channels = channels_,
+             .output = output_,
+             .log_files = {kPlacedLog, kPlacedLog + 1},
+             .log_bytes = order_.log_bytes};
     return {};
 }
 
@@ -292,15 +346,19 @@ constexpr std::array kSteps = {
     StageStep{Step::MoveMounts, &Stage::attach_targets},
     StageStep{Step::MoveMounts, &Stage::attach_scratch},
     StageStep{Step::MountProc, &Stage::attach_proc},
+    StageStep{Step::MaskProc, &Stage::mask_proc},
     StageStep{Step::EnterCgroupNamespace, &Stage::hide_cgroup_path},
     StageStep{Step::EnterTemplate, &Stage::hand_over_mount_namespace},
     StageStep{Step::BringLoopbackUp, &Stage::bring_loopback_up},
     StageStep{Step::SetHostName, &Stage::set_host_name},
     StageStep{Step::CheckRoot, &Stage::check_root},
-    StageStep{Step::CheckStdio, &Stage::receive_stdio},
+    StageStep{Step::CheckStdio, &Stage::find_stdio},
+    StageStep{Step::OpenTerminal, &Stage::open_terminal},
     StageStep{Step::PlaceDescriptors, &Stage::place_descriptors},
     StageStep{Step::JoinUserNamespace, &Stage::join_user_namespace},
     StageStep{Step::SetIds, &Stage::take_ids},
+    StageStep{Step::OpenLog, &Stage::open_output},
+    StageStep{Step::SetIds, &Stage::give_to_user},
     StageStep{Step::ForkJob, &Stage::fork_job},
 };
 

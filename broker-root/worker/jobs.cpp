@@ -13,6 +13,7 @@
 
 #include "broker-root/kernel/mount.h"
 #include "broker-root/kernel/record_io.h"
+#include "broker-root/worker/job_files.h"
 #include "broker-root/worker/live.h"
 #include "broker-root/worker/record.h"
 #include "shared/log.h"
@@ -22,7 +23,6 @@ namespace {
 
 using kernel::Attributes;
 
-constexpr auto kExit = "exit";
 constexpr std::chrono::milliseconds kUnmountPatience{5000};
 
 bool is_system(const JobRecord& record) {
@@ -76,42 +76,6 @@ std::vector<std::string> targets_of(std::span<const MountVolume> volumes) {
     return targets;
 }
 
-std::optional<JobRecord> record_of(const Fd& running_jobs, const JobId& id) {
-    const auto file = kernel::open_beneath(running_jobs.get(), hex_digits(id.bytes).data(), O_RDONLY);
-    if (!file) {
-        return std::nullopt;
-    }
-    std::array<std::byte, sizeof(JobRecord) + 1> bytes; // one more, so that a longer file is seen to be longer
-    const auto size = kernel::read_file(file->get(), bytes);
-    return size ? read_job_record(std::span(bytes).first(*size), id) : std::nullopt;
-}
-
-ExitRecord exit_of(const Fd& ended_jobs, const JobId& id) {
-    const auto directory = kernel::open_beneath(ended_jobs.get(), hex_digits(id.bytes).data(), O_PATH | O_DIRECTORY);
-    const auto file = directory ? kernel::open_beneath(directory->get(), kExit, O_RDONLY) : std::unexpected(directory.error());
-    ExitRecord record;
-    if (!file) {
-        return record;
-    }
-    const auto size = kernel::read_file(file->get(), std::as_writable_bytes(std::span(&record, 1)));
-    return size && *size == sizeof record && is_valid(record) ? record : ExitRecord{};
-}
-
-Outcome<void> remove_exit_directory(const Fd& ended_jobs, const JobId& id) {
-    const auto name = hex_digits(id.bytes);
-    const auto directory = kernel::open_beneath(ended_jobs.get(), name.data(), O_PATH | O_DIRECTORY);
-    if (!directory) {
-        return directory.error() == ENOENT ? Outcome<void>() : failed(Step::MakeJobDirectory, directory.error());
-    }
-    if (const auto removed = kernel::remove_file(directory->get(), kExit); !removed) {
-        return failed(Step::MakeJobDirectory, removed.error());
-    }
-    if (const auto removed = kernel::remove_directory(ended_jobs.get(), name.data()); !removed) {
-        return failed(Step::MakeJobDirectory, removed.error());
-    }
-    return {};
-}
-
 } // namespace
 
 Outcome<Jobs::Prepared> Jobs::prepare(const PrepareJob& order, int user_namespace) {
@@ -138,7 +102,9 @@ Outcome<Jobs::Prepared> Jobs::prepare(const PrepareJob& order, int user_namespac
     const auto slot = order.slot_first;
     auto placed = place(kVolumesMount, make_volumes_tmpfs(volumes));
     if (placed) {
-        placed = place(kWorkMount, make_slot_tmpfs(order.work_bytes, 0700, slot, Attributes::NoSuidNoDev));
+        const bool read_only = (order.flags & kPrepareReadOnlyWork) != 0;
+        placed = place(kWorkMount, make_slot_tmpfs(order.work_bytes, 0700, slot,
+                                                   read_only ? Attributes::ReadOnlyNoSuidNoDev : Attributes::NoSuidNoDev));
     }
     if (placed) {
         placed = place(kTmpMount, make_slot_tmpfs(order.tmp_bytes, 01777, slot, Attributes::NoSuidNoDev));
@@ -158,27 +124,27 @@ Outcome<Jobs::Prepared> Jobs::prepare(const PrepareJob& order, int user_namespac
     }
     out.mount_template = *mount_template;
     // Last, because these alone outlive a crash in the middle.
-    if (placed = place(kExitRecord, make_files(order.record)); !placed) {
-        return std::unexpected(placed.error());
+    auto files = make_files(order.record);
+    if (!files) {
+        return std::unexpected(files.error());
     }
+    out.rest[kExitRecord - 1] = std::move(files->exit);
+    std::ranges::move(files->logs, std::back_inserter(out.rest));
     std::ranges::move(mounted, std::back_inserter(out.rest));
     return out;
 }
 
-Outcome<Fd> Jobs::make_files(const JobRecord& record) const {
-    const auto name = hex_digits(record.id.bytes);
-    if (const auto made = kernel::make_directory(own_.ended_jobs.get(), name.data(), 0700); !made) {
-        return failed(Step::MakeJobDirectory, made.error());
+Outcome<JobFiles> Jobs::make_files(const JobRecord& record) const {
+    if (const auto made = kernel::make_directory(own_.ended_jobs.get(), hex_digits(record.id.bytes).data(), 0700); !made) {
+        return failed(Step::MakeJobDirectory, made.error()); // EEXIST: another job's, which keeps it
     }
-    const auto directory = kernel::open_beneath(own_.ended_jobs.get(), name.data(), O_PATH | O_DIRECTORY);
-    auto file = directory ? kernel::open_beneath(directory->get(), kExit, O_RDWR | O_APPEND | O_CREAT | O_EXCL, 0600)
-                          : std::unexpected(directory.error());
-    const auto written = file ? write_running(record) : std::unexpected(file.error());
+    auto files = fill_job_directory(own_.ended_jobs, record);
+    const auto written = files ? write_running(record) : std::unexpected(files.error());
     if (!written) {
         remove_files(record.id);
         return failed(Step::MakeJobDirectory, written.error());
     }
-    return std::move(*file);
+    return std::move(*files);
 }
 
 // Not synced: what it is about does not outlive the host either.
@@ -190,7 +156,7 @@ kernel::Result<void> Jobs::write_running(JobRecord record) const {
 
 void Jobs::remove_files(const JobId& id) const {
     const auto name = to_string(id);
-    const auto released = remove_exit_directory(own_.ended_jobs, id);
+    const auto released = remove_job_directory(own_.ended_jobs, id);
     const auto forgotten = kernel::remove_file(own_.running_jobs.get(), name.c_str());
     const auto cleared = kernel::remove_file(own_.running_jobs.get(), temporary_name(id).c_str());
     if (!released || !forgotten || !cleared) {
@@ -199,7 +165,7 @@ void Jobs::remove_files(const JobId& id) const {
 }
 
 Outcome<void> Jobs::attach(const AttachVolume& order, int user_namespace, int mount_namespace) const {
-    const auto before = record_of(own_.running_jobs, order.record.id);
+    const auto before = running_record_of(own_.running_jobs, order.record.id);
     if (!before) {
         return failed(Step::AttachVolume, ENOENT);
     }
@@ -219,7 +185,7 @@ Outcome<void> Jobs::attach(const AttachVolume& order, int user_namespace, int mo
 }
 
 Outcome<void> Jobs::detach(const DetachVolume& order, int mount_namespace) const {
-    if (!record_of(own_.running_jobs, order.record.id)) {
+    if (!running_record_of(own_.running_jobs, order.record.id)) {
         return failed(Step::DetachVolume, ENOENT);
     }
     if (auto detached = unmount_in_job(own_, mount_namespace, order.name, order.target); !detached) {
@@ -231,7 +197,7 @@ Outcome<void> Jobs::detach(const DetachVolume& order, int mount_namespace) const
 
 Outcome<void> Jobs::finish(const JobId& id, std::vector<Fd> descriptors) const {
     descriptors.clear(); // unmounts what nothing else holds
-    if (const auto record = record_of(own_.running_jobs, id)) {
+    if (const auto record = running_record_of(own_.running_jobs, id)) {
         for (std::size_t i = 0; i < record->volume_count; ++i) {
             if (record->access[i] == protocol::Access::ReadOnly) {
                 continue; // other jobs may be reading it
@@ -251,25 +217,54 @@ Outcome<void> Jobs::finish(const JobId& id, std::vector<Fd> descriptors) const {
 }
 
 Outcome<void> Jobs::release(const JobId& id) const {
-    return remove_exit_directory(own_.ended_jobs, id);
+    return remove_job_directory(own_.ended_jobs, id);
+}
+
+Outcome<std::array<Fd, kLogFiles.size()>> Jobs::open_log(const JobId& id) const {
+    auto files = open_log_files(own_.ended_jobs, id);
+    if (!files) {
+        return failed(Step::OpenLog, files.error());
+    }
+    return std::move(*files);
 }
 
 Outcome<void> Jobs::load(const std::function<void(const LoadedJob&)>& tell) const {
-    const auto names = kernel::list_directory(own_.running_jobs.get());
-    if (!names) {
-        return failed(Step::LoadRecords, names.error());
+    const auto running = kernel::list_directory(own_.running_jobs.get());
+    const auto kept = kernel::list_directory(own_.ended_jobs.get());
+    if (!running || !kept) {
+        return failed(Step::LoadRecords, !running ? running.error() : kept.error());
     }
-    for (const auto& name : *names) {
+    for (const auto& name : *running) {
         const auto id = parse_id<JobId>(name);
         if (!id) {
             continue; // a record that another worker is just writing
         }
         LoadedJob job;
-        job.record = record_of(own_.running_jobs, *id).value_or(JobRecord{.id = *id});
+        job.record = running_record_of(own_.running_jobs, *id).value_or(JobRecord{.id = *id});
         job.exit = exit_of(own_.ended_jobs, *id);
         tell(job);
     }
+    for (const auto& name : *kept) {
+        const auto id = parse_id<JobId>(name);
+        if (id && std::ranges::find(*running, name) == running->end()) {
+            load_ended(*id, tell);
+        }
+    }
     return {};
+}
+
+// One that cannot be used or removed does not keep the others from being loaded.
+void Jobs::load_ended(const JobId& id, const std::function<void(const LoadedJob&)>& tell) const {
+    const auto kept = kept_record_of(own_.ended_jobs, id);
+    if (kept.record) {
+        tell({.record = *kept.record, .exit = exit_of(own_.ended_jobs, id), .ended = 1});
+    } else if (kept.is_unreadable) {
+        log::warning(
+            fmt::format("the record of the ended job {} is damaged or of another version; its directory is left alone", to_string(id)));
+    } else if (const auto removed = remove_job_directory(own_.ended_jobs, id); !removed) {
+        log::warning(
+            fmt::format("what a crash left of job {} could not be removed: {}", to_string(id), std::strerror(removed.error().sys_errno)));
+    }
 }
 
 } // namespace joblet::worker

@@ -1,10 +1,12 @@
-// What a job needs before it starts and leaves when it is over: its mounts, <jobs>/<id>/exit and <runtime>/jobs/<id>.
+// What a job needs before it starts and leaves when it is over: its mounts, <jobs>/<id> and <runtime>/jobs/<id>.
 #pragma once
 
+#include <array>
 #include <functional>
 #include <vector>
 
 #include "broker-root/worker/failure.h"
+#include "broker-root/worker/job_files.h"
 #include "broker-root/worker/orders.h"
 #include "broker-root/worker/own_namespace.h"
 #include "broker-root/worker/store.h"
@@ -18,7 +20,7 @@ class Jobs {
 
     struct Prepared {
         int mount_template = -1; // belongs to the templates, good until the next prepare()
-        std::vector<Fd> rest;    // what follows it, in the order of PreparedDescriptor, then the volumes
+        std::vector<Fd> rest;    // what follows it, in the order of PreparedDescriptor, then the log, then the volumes
     };
     // Leaves nothing behind if it fails.
     Outcome<Prepared> prepare(const PrepareJob& order, int user_namespace);
@@ -28,11 +30,13 @@ class Jobs {
     // InUse, and the record stays, if a volume that the job could write is still attached after some seconds.
     [[nodiscard]] Outcome<void> finish(const JobId& id, std::vector<Fd> descriptors) const;
     [[nodiscard]] Outcome<void> release(const JobId& id) const;
+    [[nodiscard]] Outcome<std::array<Fd, kLogFiles.size()>> open_log(const JobId& id) const;
     Outcome<void> load(const std::function<void(const LoadedJob&)>& tell) const;
 
   private:
-    [[nodiscard]] Outcome<Fd> make_files(const JobRecord& record) const;
+    [[nodiscard]] Outcome<JobFiles> make_files(const JobRecord& record) const;
     [[nodiscard]] kernel::Result<void> write_running(JobRecord record) const;
+    void load_ended(const JobId& id, const std::function<void(const LoadedJob&)>& tell) const;
     void remove_files(const JobId& id) const;
 
     const OwnNamespace& own_;

@@ -35,6 +35,9 @@ bool is_sound(const LoadVolumes&) {
 bool is_sound(const LoadJobs&) {
     return true;
 }
+bool is_sound(const LoadBases&) {
+    return true;
+}
 bool is_sound(const StageVolume& order) {
     return order.zero == 0 && is_sound(order.record) &&
            (order.record.backend == Backend::Image ? is_slot(order.slot_first) : order.slot_first == 0);
@@ -58,8 +61,8 @@ bool is_sound(const SetLabels& order) {
     return !order.id.is_none() && order.zero == 0 && are_labels(order.labels, order.labels_size);
 }
 template <class O>
-concept OnlyNamesAnId =
-    std::is_same_v<O, DiscardStaging> || std::is_same_v<O, EmptyTrash> || std::is_same_v<O, FinishJob> || std::is_same_v<O, ReleaseJob>;
+concept OnlyNamesAnId = std::is_same_v<O, DiscardStaging> || std::is_same_v<O, EmptyTrash> || std::is_same_v<O, FinishJob> ||
+                        std::is_same_v<O, ReleaseJob> || std::is_same_v<O, OpenLog>;
 bool is_sound(const OnlyNamesAnId auto& order) {
     return !order.id.is_none();
 }
@@ -89,7 +92,8 @@ bool is_sound(const PrepareJob& order) {
     const bool system = order.record.kind == static_cast<std::uint32_t>(JobKind::System);
     const bool base = order.base.well_formed() && (system ? order.base.view() == kSystemBase : is_valid_name(order.base.view()));
     if (!is_sound(order.record) || !base || !is_slot(order.slot_first) || order.volume_count != order.record.volume_count ||
-        order.work_bytes == 0 || order.tmp_bytes == 0 || order.shm_bytes == 0) {
+        order.work_bytes == 0 || order.tmp_bytes == 0 || order.shm_bytes == 0 || (order.flags & ~kPrepareReadOnlyWork) != 0 ||
+        order.zero != 0) {
         return false;
     }
     for (std::size_t i = 0; i < order.volumes.size(); ++i) {

@@ -57,6 +57,8 @@ struct JobRecord {
     std::uint32_t kind = 0; // JobKind
     // Bytes of memory volumes that were detached from it while it ran, and that it may still hold open.
     std::uint64_t detached_memory = 0;
+    std::uint32_t flags = 0; // kJobHasLog
+    std::uint32_t zero = 0;
     std::array<VolumeId, protocol::kJobVolumesMax> volumes{};
     std::array<protocol::Access, protocol::kJobVolumesMax> access{};
     std::array<TargetText, protocol::kJobVolumesMax> targets{}; // where it is mounted besides /volumes/<name>, if anywhere
@@ -66,6 +68,8 @@ inline constexpr std::array<char, 8> kJobRecordMagic = {'J', 'O', 'B', 'R', 'U',
 inline constexpr std::uint32_t kJobRecordVersion = 1;
 
 enum class JobKind : std::uint32_t { User = 0, System = 1 };
+// Detached: its directory in /opt/joblet/jobs holds a copy of this record, and the log, and stays after its end until ReleaseJob.
+inline constexpr std::uint32_t kJobHasLog = 1;
 
 enum class OrderType : std::uint32_t {
     LoadVolumes = 1,
@@ -83,6 +87,8 @@ enum class OrderType : std::uint32_t {
     SetLabels = 13,
     AttachVolume = 14,
     DetachVolume = 15,
+    OpenLog = 16,
+    LoadBases = 17,
 };
 
 struct OrderHeader {
@@ -102,7 +108,8 @@ struct LoadVolumes {
     static constexpr auto kType = OrderType::LoadVolumes;
     OrderHeader header;
 };
-// At start: JobsLoaded likewise, with what /run/joblet/jobs holds.
+// At start: JobsLoaded likewise, with what /run/joblet/jobs holds; and, with `ended` = 1, what /opt/joblet/jobs holds besides with a
+// record of its own (a log). A directory there that has neither is what a crash of the host left, and is removed.
 struct LoadJobs {
     static constexpr auto kType = OrderType::LoadJobs;
     OrderHeader header;
@@ -193,15 +200,18 @@ struct PrepareJob {
     std::uint64_t tmp_bytes = 0;  // /tmp
     std::uint64_t shm_bytes = 0;  // /dev/shm
     std::uint32_t slot_first = 0; // host uid of the job's 0
+    std::uint32_t flags = 0;      // kPrepareReadOnlyWork
     std::uint32_t volume_count = 0;
+    std::uint32_t zero = 0;
     std::array<MountVolume, protocol::kJobVolumesMax> volumes{};
 };
+inline constexpr std::uint32_t kPrepareReadOnlyWork = 1;
 // The base of system jobs: the host's /usr, read-only, and nothing else. Users cannot name it (it fails is_valid_name).
 // A system job's volumes are opened in trash/, whatever their records call them: it is there to delete their contents.
 inline constexpr std::string_view kSystemBase = "@system";
 
-// Answer to PrepareJob: these descriptors, then one detached mount for each volume (idmapped, nosuid, nodev, and read-only
-// where asked), in the order of the request.
+// Answer to PrepareJob: these descriptors, with kJobHasLog two log files (empty, O_RDWR, root's, 0600), then one detached mount for each
+// volume (idmapped, nosuid, nodev, and read-only where asked), in the order of the request.
 enum PreparedDescriptor : std::uint8_t {
     kTemplate = 0,     // mount namespace, its root pivoted and read-only, a mount point for everything below
     kExitRecord = 1,   // regular file, O_RDWR|O_APPEND
@@ -240,7 +250,18 @@ struct FinishJob {
     OrderHeader header;
     JobId id;
 };
-// Removes /opt/joblet/jobs/<id>.
+// Two descriptors, O_RDONLY: the log files of /opt/joblet/jobs/<id>. NotFound if it has none.
+struct OpenLog {
+    static constexpr auto kType = OrderType::OpenLog;
+    OrderHeader header;
+    JobId id;
+};
+// At start: BasesLoaded, each base of broker.toml by name.
+struct LoadBases {
+    static constexpr auto kType = OrderType::LoadBases;
+    OrderHeader header;
+};
+// Removes /opt/joblet/jobs/<id>: exit record, log and record.
 struct ReleaseJob {
     static constexpr auto kType = OrderType::ReleaseJob;
     OrderHeader header;
@@ -248,7 +269,7 @@ struct ReleaseJob {
 };
 
 using Order = std::variant<LoadVolumes, LoadJobs, StageVolume, CommitVolume, DiscardStaging, UpdateRecord, TrashVolume, EmptyTrash,
-                           PrepareJob, FinishJob, ReleaseJob, RestoreVolume, SetLabels, AttachVolume, DetachVolume>;
+                           PrepareJob, FinishJob, ReleaseJob, RestoreVolume, SetLabels, AttachVolume, DetachVolume, OpenLog, LoadBases>;
 inline constexpr std::size_t kOrderSizeMax = 8192;
 
 // Pure: exact size for its type, known enums, zero where it must be zero, texts well formed. An error is EBADMSG.
@@ -282,10 +303,21 @@ inline constexpr std::size_t kJobsPerAnswer = 8;
 struct LoadedJob {
     JobRecord record;
     ExitRecord exit; // what the job's exit record holds; all zero if nothing
+    std::uint32_t ended = 0;
+    std::uint32_t zero = 0;
 };
 struct JobsLoaded {
     Answer answer;
     std::array<LoadedJob, kJobsPerAnswer> jobs{};
+};
+struct LoadedBase {
+    NameText name;
+    std::uint32_t is_usable = 0;
+    std::uint32_t zero = 0;
+};
+struct BasesLoaded {
+    Answer answer;
+    std::array<LoadedBase, protocol::kBasesMax> bases{};
 };
 // Every other order is answered by a bare Answer.
 inline constexpr std::size_t kAnswerSizeMax = 32768;

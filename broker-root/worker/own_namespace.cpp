@@ -14,8 +14,8 @@
 #include "broker-root/kernel/mount.h"
 #include "broker-root/kernel/namespace.h"
 #include "broker-root/kernel/record_io.h"
-#include "broker-root/worker/base_entries.h"
-#include "broker-root/worker/orders.h"
+#include "broker-root/worker/bases.h"
+#include "broker-root/worker/host_pieces.h"
 #include "shared/log.h"
 
 namespace joblet::worker {
@@ -23,61 +23,6 @@ namespace {
 
 using kernel::Attributes;
 using Sentence = std::unexpected<std::string>;
-
-Sentence could_not(std::string_view what, std::string_view object, int error) {
-    return Sentence(fmt::format("could not {} {}: {}", what, object, std::strerror(error)));
-}
-
-bool same_object(const struct stat& a, const struct stat& b) {
-    return a.st_dev == b.st_dev && a.st_ino == b.st_ino;
-}
-
-// A piece of the host's tree, cloned but not yet attached.
-std::expected<Fd, std::string> clone_piece(const std::string& path, Attributes attributes) {
-    const auto directory = kernel::open_path(path.c_str(), O_PATH | O_DIRECTORY);
-    if (!directory) {
-        return could_not("open the directory (no component may be a symbolic link)", path, directory.error());
-    }
-    auto piece = kernel::clone_mount(directory->get(), "");
-    if (!piece) {
-        return could_not("clone the mount of", path, piece.error());
-    }
-    if (const auto set = kernel::set_attributes(piece->get(), attributes); !set) {
-        return could_not("restrict the mount of", path, set.error());
-    }
-    return std::move(*piece);
-}
-
-// The clone has no children: what is mounted below `path` on the host is not in it, and the directory underneath would be
-// taken for it.
-std::expected<void, std::string> check_not_mounted_over(int piece, const std::string& path, const char* name) {
-    const auto here = kernel::status_beneath(piece, name);
-    const auto host = kernel::open_path((path + "/" + name).c_str(), O_PATH);
-    if (!here || !host) {
-        return {}; // missing, or a symlink: for the one who needs it to say
-    }
-    const auto there = kernel::status_of(host->get());
-    if (!there || !same_object(*here, *there)) {
-        return Sentence(fmt::format("{}/{} is a mount of its own; mount it at {} or above instead", path, name, path));
-    }
-    return {};
-}
-
-std::expected<Fd, std::string> clone_base(const std::string& path) {
-    auto piece = clone_piece(path, Attributes::ReadOnlyNoSuidNoDev);
-    if (!piece) {
-        return piece;
-    }
-    for (const char* const entry : kBaseEntries) {
-        if (auto good = check_not_mounted_over(piece->get(), path, entry); !good) {
-            return Sentence(good.error());
-        }
-    }
-    if (const auto refused = unfit_for_base(piece->get()); !refused.empty()) {
-        return Sentence(fmt::format("{}/{} is no directory: it is a mount point in a job", path, refused));
-    }
-    return piece;
-}
 
 struct Node {
     const char* name;
@@ -127,24 +72,16 @@ kernel::Result<Fd> make_nodes() {
     return tree;
 }
 
-// What will be attached, by the name of its mount point in the new root.
-struct Piece {
-    std::string at;
-    Fd mount;
-};
-
 constexpr auto kStore = "store";
 constexpr auto kEnded = "ended";
 constexpr auto kRunning = "running";
 constexpr auto kDevices = "dev"; // the path that a loop device is mounted by begins with it
 constexpr auto kNodesTree = "nodes";
 constexpr auto kScratch = "scratch";
-constexpr auto kSystem = "system";
-constexpr auto kHostUsr = "host-usr";
 
 struct Pieces {
-    std::vector<Piece> all;
-    std::vector<std::pair<std::string, std::string>> bases; // name, mount point
+    std::vector<HostPiece> all;
+    std::vector<ClonedBase> bases; // their pieces come after those above
 };
 
 // Everything has to be cloned while the host's tree is in sight.
@@ -159,7 +96,6 @@ std::expected<Pieces, std::string> clone_pieces(const Layout& layout, const Brok
         {kEnded, layout.jobs(), Attributes::NoSuidNoDevNoExec},
         {kRunning, layout.running_jobs(), Attributes::NoSuidNoDevNoExec},
         {kDevices, "/dev", Attributes::NoSuidNoExec},
-        {kHostUsr, "/usr", Attributes::ReadOnlyNoSuidNoDev},
     };
     Pieces out;
     for (const auto& [at, path, attributes] : wanted) {
@@ -176,67 +112,44 @@ std::expected<Pieces, std::string> clone_pieces(const Layout& layout, const Brok
         }
         out.all.push_back({at, std::move(*piece)});
     }
-    for (const auto& [name, path] : config.bases) {
-        auto piece = clone_base(path);
-        if (!piece) {
-            log::warning(fmt::format("the base {} cannot be used: {}", name, piece.error()));
-            continue;
-        }
-        const std::string at = "base" + std::to_string(out.bases.size());
-        out.bases.emplace_back(name, at);
-        out.all.push_back({at, std::move(*piece)});
-    }
     auto nodes = make_nodes();
     if (!nodes) {
         return could_not("make", "the device nodes of jobs", nodes.error());
     }
     out.all.push_back({kNodesTree, std::move(*nodes)});
+    auto system = clone_system_base("system");
+    if (!system) {
+        return Sentence(std::move(system.error()));
+    }
+    out.bases.push_back(std::move(*system));
+    for (const auto& [name, base] : config.bases) {
+        auto cloned = clone_base(name, base, "base" + std::to_string(out.bases.size()));
+        if (!cloned) {
+            log::warning(fmt::format("the base {} cannot be used: {}", name, cloned.error()));
+            continue;
+        }
+        out.bases.push_back(std::move(*cloned));
+    }
     return out;
 }
 
 // The root of the new namespace, with a mount point for each piece.
 kernel::Result<Fd> make_root(const Pieces& pieces) {
-    auto root = kernel::make_tmpfs({.size_bytes = 65536, .inodes = 64 + pieces.all.size(), .mode = 0700}, Attributes::NoSuidNoDevNoExec);
+    constexpr std::uint64_t kInodesOfBase = 16;
+    auto root = kernel::make_tmpfs({.size_bytes = 65536, .inodes = 64 + pieces.bases.size() * kInodesOfBase, .mode = 0700},
+                                   Attributes::NoSuidNoDevNoExec);
     if (!root) {
         return root;
     }
-    for (const auto& piece : pieces.all) {
-        if (const auto made = kernel::make_directory(root->get(), piece.at.c_str(), 0700); !made) {
-            return std::unexpected(made.error());
-        }
+    const auto make = [&root](std::string_view path) { return kernel::make_path(root->get(), path, 0755); };
+    auto made = make(kScratch);
+    for (auto piece = pieces.all.begin(); made && piece != pieces.all.end(); ++piece) {
+        made = make(piece->at);
     }
-    for (const char* const extra : {kScratch, kSystem}) {
-        if (const auto made = kernel::make_directory(root->get(), extra, 0700); !made) {
-            return std::unexpected(made.error());
-        }
+    for (auto base = pieces.bases.begin(); made && base != pieces.bases.end(); ++base) {
+        made = make_base_directory(root->get(), *base);
     }
-    return root;
-}
-
-// The base of system jobs: usr is a mount point for the host's, and what the host's usr has below it is linked to.
-kernel::Result<void> fill_system_base(int root) {
-    const auto system = kernel::open_beneath(root, kSystem, O_PATH | O_DIRECTORY);
-    const auto host_usr = kernel::open_path((std::string("/") + kHostUsr).c_str(), O_PATH | O_DIRECTORY);
-    if (!system || !host_usr) {
-        return std::unexpected(!system ? system.error() : host_usr.error());
-    }
-    for (const char* const entry : kMergedEntries) {
-        const auto there = kernel::status_beneath(host_usr->get(), entry);
-        if (!there || !S_ISDIR(there->st_mode)) {
-            continue;
-        }
-        if (const auto made = kernel::make_symlink(system->get(), entry, (std::string("usr/") + entry).c_str()); !made) {
-            return made;
-        }
-    }
-    if (const auto made = kernel::make_directory(system->get(), "usr", 0755); !made) {
-        return made;
-    }
-    const auto usr = kernel::clone_mount(host_usr->get(), "");
-    if (!usr) {
-        return std::unexpected(usr.error());
-    }
-    return kernel::move_mount_to(usr->get(), system->get(), "usr");
+    return made ? std::move(root) : std::unexpected(made.error());
 }
 
 std::expected<void, std::string> attach(const Pieces& pieces, int proc) {
@@ -253,13 +166,20 @@ std::expected<void, std::string> attach(const Pieces& pieces, int proc) {
     if (const auto pivoted = kernel::pivot_to(root->get()); !pivoted) {
         return could_not("pivot to", "the root of the worker's namespace", pivoted.error());
     }
-    for (const auto& piece : pieces.all) {
-        if (const auto moved = kernel::move_mount_to(piece.mount.get(), root->get(), piece.at.c_str()); !moved) {
-            return could_not("attach", piece.at, moved.error());
+    const auto attach_all = [&root](const std::vector<HostPiece>& some) -> std::expected<void, std::string> {
+        for (const auto& piece : some) {
+            if (const auto moved = kernel::move_mount_to(piece.mount.get(), root->get(), piece.at.c_str()); !moved) {
+                return could_not("attach", piece.at, moved.error());
+            }
         }
+        return {};
+    };
+    auto attached = attach_all(pieces.all);
+    for (auto base = pieces.bases.begin(); attached && base != pieces.bases.end(); ++base) {
+        attached = attach_all(base->pieces);
     }
-    if (const auto filled = fill_system_base(root->get()); !filled) {
-        return could_not("make", "the base of system jobs", filled.error());
+    if (!attached) {
+        return attached;
     }
     if (const auto read_only = kernel::make_read_only(root->get()); !read_only) {
         return could_not("make read-only", "the root of the worker's namespace", read_only.error());
@@ -305,13 +225,16 @@ std::expected<void, std::string> open_all(OwnNamespace& own, const Pieces& piece
             return done;
         }
     }
-    for (const auto& [name, at] : pieces.bases) {
-        if (auto done = open_into(own.bases[name], at, O_PATH | O_DIRECTORY); !done) {
+    for (const auto& base : pieces.bases) {
+        UsableBase& usable = own.bases[base.name];
+        auto done = open_into(usable.directory, base.at, O_PATH | O_DIRECTORY);
+        for (auto path = base.inner.begin(); done && path != base.inner.end(); ++path) {
+            usable.inner.push_back({.path = *path, .mount = {}});
+            done = open_into(usable.inner.back().mount, base.at + "/" + *path, O_PATH | O_DIRECTORY);
+        }
+        if (!done) {
             return done;
         }
-    }
-    if (auto done = open_into(own.bases[std::string(kSystemBase)], kSystem, O_PATH | O_DIRECTORY); !done) {
-        return done;
     }
     Fd store;
     if (auto done = open_into(store, kStore, O_PATH | O_DIRECTORY); !done) {
@@ -332,6 +255,9 @@ std::expected<void, std::string> open_all(OwnNamespace& own, const Pieces& piece
 
 std::expected<OwnNamespace, std::string> enter_own_namespace(const Layout& layout, const BrokerConfig& config) {
     OwnNamespace own;
+    for (const auto& [name, base] : config.bases) {
+        own.configured_bases.push_back(name);
+    }
     auto proc = kernel::make_proc(kernel::HidePid::No, Attributes::NoSuidNoDevNoExec);
     if (!proc) {
         return could_not("mount", "proc", proc.error());

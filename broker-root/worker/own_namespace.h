@@ -5,6 +5,7 @@
 #include <expected>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "broker-root/broker/config.h"
 #include "broker-root/kernel/result.h"
@@ -12,6 +13,15 @@
 #include "shared/fd.h"
 
 namespace joblet::worker {
+
+struct UsableBase {
+    struct Inner {
+        std::string path; // components below the root of a job
+        Fd mount;
+    };
+    Fd directory;             // O_PATH; kBaseEntries lie in it
+    std::vector<Inner> inner; // what is mounted in one of its entries, O_PATH
+};
 
 struct OwnNamespace {
     Fd proc;    // detached mount of proc
@@ -24,8 +34,9 @@ struct OwnNamespace {
     Fd staging;
     Fd ended_jobs;   // Layout::jobs()
     Fd running_jobs; // Layout::running_jobs()
-    // By name, O_PATH; kSystemBase among them. A base whose directory is missing or unfit is not there: jobs on it are refused.
-    std::map<std::string, Fd, std::less<>> bases;
+    // By name, kSystemBase among them. A base that is missing or was refused is not there: neither can jobs on it be.
+    std::map<std::string, UsableBase, std::less<>> bases;
+    std::vector<std::string> configured_bases; // of broker.toml, usable or not; sorted
 };
 
 // Enters it, for good. Needs SYS_ADMIN, SYS_CHROOT and MKNOD. Works in a chroot. An error is a sentence.

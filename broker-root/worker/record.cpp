@@ -63,7 +63,11 @@ bool is_sound(const VolumeRecord& record) {
 bool is_sound(const JobRecord& record) {
     const auto count = record.volume_count;
     if (record.magic != kJobRecordMagic || record.version != kJobRecordVersion || record.size != sizeof(JobRecord) || record.id.is_none() ||
-        record.kind > static_cast<std::uint32_t>(JobKind::System) || count > record.volumes.size()) {
+        record.kind > static_cast<std::uint32_t>(JobKind::System) || count > record.volumes.size() || record.zero != 0) {
+        return false;
+    }
+    const bool may_have_log = record.kind == static_cast<std::uint32_t>(JobKind::User);
+    if ((record.flags & ~(may_have_log ? kJobHasLog : 0)) != 0) {
         return false;
     }
     for (std::size_t i = 0; i < record.volumes.size(); ++i) {

@@ -1,5 +1,6 @@
 #include "broker-root/worker/service.h"
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <string>
@@ -38,7 +39,7 @@ template <class O> Answer answer_to(const O& order) {
 
 constexpr auto kOrderNames = std::to_array<std::string_view>(
     {"", "LoadVolumes", "LoadJobs", "StageVolume", "CommitVolume", "DiscardStaging", "UpdateRecord", "TrashVolume", "EmptyTrash",
-     "PrepareJob", "FinishJob", "ReleaseJob", "RestoreVolume", "SetLabels", "AttachVolume", "DetachVolume"});
+     "PrepareJob", "FinishJob", "ReleaseJob", "RestoreVolume", "SetLabels", "AttachVolume", "DetachVolume", "OpenLog", "LoadBases"});
 static_assert(kOrderNames.size() == std::variant_size_v<Order> + 1);
 
 // The volume or job that an order is about, for the log.
@@ -139,6 +140,23 @@ bool Service::carry_out(const LoadJobs& order, Descriptors&) {
     ListSender<JobsLoaded, &JobsLoaded::jobs> list(broker_, JobsLoaded{.answer = answer_to(order)});
     const auto loaded = jobs_.load([&list](const LoadedJob& job) { list.add(job); });
     return list.finish(answer_to(order, loaded));
+}
+
+bool Service::carry_out(const LoadBases& order, Descriptors&) {
+    BasesLoaded loaded{.answer = answer_to(order)};
+    for (const auto& name : own_.configured_bases) {
+        loaded.bases[loaded.answer.count++] = {.name = NameText(name), .is_usable = own_.bases.contains(name) ? 1U : 0U};
+    }
+    return send_message(broker_, loaded, {}, Wait::Yes);
+}
+
+bool Service::carry_out(const OpenLog& order, Descriptors&) {
+    const auto files = jobs_.open_log(order.id);
+    std::vector<int> handed;
+    if (files) {
+        std::ranges::transform(*files, std::back_inserter(handed), &Fd::get);
+    }
+    return send_message(broker_, answer_to(order, files), handed, Wait::Yes);
 }
 
 bool Service::carry_out(const StageVolume& order, Descriptors&) {

@@ -13,7 +13,7 @@ namespace joblet::worker {
 
 class Service {
   public:
-    Service(int broker, const OwnNamespace& own) : broker_(broker), store_(own), jobs_(own, store_) {}
+    Service(int broker, const OwnNamespace& own) : broker_(broker), own_(own), store_(own), jobs_(own, store_) {}
 
     // Until the broker closes its end: true. False if it sent something that is no order, or the socket failed.
     bool run();
@@ -22,6 +22,8 @@ class Service {
     using Descriptors = std::vector<Fd>;
     bool carry_out(const LoadVolumes& order, Descriptors& descriptors);
     bool carry_out(const LoadJobs& order, Descriptors& descriptors);
+    bool carry_out(const LoadBases& order, Descriptors& descriptors);
+    bool carry_out(const OpenLog& order, Descriptors& descriptors);
     bool carry_out(const StageVolume& order, Descriptors& descriptors);
     bool carry_out(const CommitVolume& order, Descriptors& descriptors);
     bool carry_out(const DiscardStaging& order, Descriptors& descriptors);
@@ -37,6 +39,7 @@ class Service {
     bool carry_out(const ReleaseJob& order, Descriptors& descriptors);
 
     int broker_;
+    const OwnNamespace& own_;
     Store store_;
     Jobs jobs_;
 };

@@ -22,51 +22,40 @@ struct Piece {
     Fd mount;
 };
 
-Result<void> copy_base_entry(int base, const char* name, int root, std::vector<Piece>& pieces) {
-    switch (look_at_base_entry(base, name)) {
-    case BaseEntry::Missing:
-        return {};
-    case BaseEntry::MergedLink:
-        return kernel::make_symlink(root, name, (std::string("usr/") + name).c_str());
-    case BaseEntry::Unfit:
-        return std::unexpected(ELOOP);
-    case BaseEntry::Directory:
-        break;
-    }
-    auto piece = kernel::clone_mount(base, name);
+Result<void> clone_into(int directory, const char* name, const char* at, std::vector<Piece>& pieces) {
+    auto piece = kernel::clone_mount(directory, name);
     if (!piece) {
         return std::unexpected(piece.error());
     }
     if (const auto set = kernel::set_attributes(piece->get(), Attributes::ReadOnlyNoSuidNoDev); !set) {
         return set;
     }
-    pieces.push_back({name, std::move(*piece)});
-    return kernel::make_directory(root, name, 0755);
-}
-
-// mkdir -p, in a tmpfs that nobody else can reach.
-Result<void> make_mount_point(int root, std::string_view target) {
-    Fd holder;
-    int parent = root;
-    while (!target.empty()) {
-        target.remove_prefix(1);
-        const std::string name(target.substr(0, target.find('/')));
-        target.remove_prefix(name.size());
-        if (const auto made = kernel::make_directory(parent, name.c_str(), 0755); !made && made.error() != EEXIST) {
-            return made;
-        }
-        auto next = kernel::open_beneath(parent, name.c_str(), O_PATH | O_DIRECTORY);
-        if (!next) {
-            return std::unexpected(next.error());
-        }
-        holder = std::move(*next);
-        parent = holder.get();
-    }
+    pieces.push_back({at, std::move(*piece)});
     return {};
 }
 
+Result<void> copy_base_entry(int base, const char* name, int root, std::vector<Piece>& pieces) {
+    switch (look_at_base_entry(base, name)) {
+    case BaseEntry::Missing:
+        return {};
+    case BaseEntry::MergedLink:
+        return kernel::make_symlink(root, name, (std::string("usr/") + name).c_str());
+    case BaseEntry::StrayLink:
+    case BaseEntry::NoDirectory:
+        return std::unexpected(ELOOP);
+    case BaseEntry::OthersWrite:
+        return std::unexpected(EPERM);
+    case BaseEntry::Directory:
+        break;
+    }
+    if (const auto cloned = clone_into(base, name, name, pieces); !cloned) {
+        return cloned;
+    }
+    return kernel::make_directory(root, name, 0755);
+}
+
 // The root with all its directories, still detached, and what is to be mounted on them.
-Result<Fd> make_root(int base, int nodes, std::span<const std::string> targets, std::vector<Piece>& pieces) {
+Result<Fd> make_root(const UsableBase& base, int nodes, std::span<const std::string> targets, std::vector<Piece>& pieces) {
     constexpr std::uint64_t kFixedInodes = 32;
     auto root = kernel::make_tmpfs({.size_bytes = 65536, .inodes = kFixedInodes + targets.size() * (kTargetMax + 1) / 2, .mode = 0755},
                                    Attributes::NoSuidNoDev);
@@ -74,8 +63,13 @@ Result<Fd> make_root(int base, int nodes, std::span<const std::string> targets, 
         return root;
     }
     for (const char* const name : kBaseEntries) {
-        if (const auto copied = copy_base_entry(base, name, root->get(), pieces); !copied) {
+        if (const auto copied = copy_base_entry(base.directory.get(), name, root->get(), pieces); !copied) {
             return std::unexpected(copied.error());
+        }
+    }
+    for (const auto& inner : base.inner) { // after what they lie in
+        if (const auto cloned = clone_into(inner.mount.get(), "", inner.path.c_str(), pieces); !cloned) {
+            return std::unexpected(cloned.error());
         }
     }
     for (const char* const name : kJobEntries) {
@@ -84,7 +78,7 @@ Result<Fd> make_root(int base, int nodes, std::span<const std::string> targets, 
         }
     }
     for (const auto& target : targets) {
-        if (const auto made = make_mount_point(root->get(), target); !made) {
+        if (const auto made = kernel::make_path(root->get(), std::string_view(target).substr(1), 0755); !made) {
             return std::unexpected(made.error());
         }
     }
@@ -131,11 +125,11 @@ Outcome<int> Templates::get(std::string_view base, std::uint32_t owner, std::vec
         kept_.splice(kept_.begin(), kept_, known);
         return known->mount_namespace.get();
     }
-    const auto directory = own_.bases.find(base);
-    if (directory == own_.bases.end()) {
+    const auto known_base = own_.bases.find(base);
+    if (known_base == own_.bases.end()) {
         return std::unexpected(Failure{ErrorCode::Unsupported, Step::BuildTemplate, ENOENT});
     }
-    auto built = build(directory->second.get(), targets);
+    auto built = build(known_base->second, targets);
     if (!built) {
         return failed(Step::BuildTemplate, built.error());
     }
@@ -153,7 +147,7 @@ void Templates::make_room_for(std::uint32_t owner) {
     }
 }
 
-Result<Fd> Templates::build(int base, std::span<const std::string> targets) const {
+Result<Fd> Templates::build(const UsableBase& base, std::span<const std::string> targets) const {
     std::vector<Piece> pieces;
     const auto root = make_root(base, own_.nodes.get(), targets, pieces);
     if (!root) {

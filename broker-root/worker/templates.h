@@ -34,7 +34,7 @@ class Templates {
         Fd mount_namespace;
     };
     void make_room_for(std::uint32_t owner);
-    [[nodiscard]] kernel::Result<Fd> build(int base, std::span<const std::string> targets) const;
+    [[nodiscard]] kernel::Result<Fd> build(const UsableBase& base, std::span<const std::string> targets) const;
 
     const OwnNamespace& own_;
     std::list<Template> kept_; // least recently used last

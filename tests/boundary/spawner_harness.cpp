@@ -174,7 +174,14 @@ Fd device_directory() {
         need(::mknodat(dev.get(), name, S_IFCHR | 0666, makedev(major, minor)) == 0, "mknod");
     }
     ::umask(before);
-    need(::symlinkat("/proc/self/fd", dev.get(), "fd") == 0, "symlink");
+    struct Link {
+        const char* name;
+        const char* target;
+    };
+    for (const auto& [name, target] : {Link{"fd", "/proc/self/fd"}, Link{"stdin", "/proc/self/fd/0"}, Link{"stdout", "/proc/self/fd/1"},
+                                       Link{"stderr", "/proc/self/fd/2"}, Link{"ptmx", "pts/ptmx"}}) {
+        need(::symlinkat(target, dev.get(), name) == 0, "symlink");
+    }
     for (const char* name : {"shm", "pts"}) {
         need(::mkdirat(dev.get(), name, 0755) == 0, "mkdir");
     }
@@ -280,9 +287,17 @@ TestJob::TestJob(SpawnerProcess& spawner, const Slot& slot, JobOptions options) 
     auto [control, stages_control] = make_seqpacket_pair();
     auto [output, jobs_output] = make_pipe();
     const Fd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
-    if (options.hello) {
+    if (options.output_mode >= 0) {
+        need(::fchmod(jobs_output.get(), static_cast<mode_t>(options.output_mode)) == 0, "fchmod of a pipe");
+    }
+    const bool detached = (options.flags & spawner::kLaunchDetached) != 0;
+    if (options.terminal) {
+        const ControlHello hello{
+            .magic = kHelloMagic, .flags = kHelloTerminal, .rows = options.rows, .columns = options.columns, .zero = 0};
+        need(send_message(control.get(), hello, {}, Wait::No), "hello");
+    } else if (options.hello && !detached) {
         const std::array stdio = {options.hello_stdin < 0 ? null.get() : options.hello_stdin, jobs_output.get(), jobs_output.get()};
-        need(send_message(control.get(), ControlHello{.magic = kHelloMagic}, stdio, Wait::No), "hello");
+        need(send_message(control.get(), options.hello_message, stdio, Wait::No), "hello");
     }
     Fd spec;
     if (options.spec_fd < 0) {
@@ -293,7 +308,10 @@ TestJob::TestJob(SpawnerProcess& spawner, const Slot& slot, JobOptions options) 
         spec = std::move(*made);
     }
     const Fd volumes = volumes_directory(options.volumes);
-    const Fd work = slot_tmpfs(0700);
+    const Fd work = slot_tmpfs(options.read_only_work ? 0755 : 0700);
+    if (options.read_only_work) {
+        need(kernel::make_read_only(work.get()), "read-only");
+    }
     const Fd tmp = slot_tmpfs(01777);
     const Fd shm = slot_tmpfs(01777);
     const Fd pts = need(kernel::make_devpts(kTestSlot, kTestSlot), "devpts");
@@ -302,6 +320,11 @@ TestJob::TestJob(SpawnerProcess& spawner, const Slot& slot, JobOptions options) 
     launch.header.type = spawner::OrderType::Launch;
     launch.host_name = NameText(options.host_name);
     launch.kind = options.kind;
+    launch.flags = options.flags;
+    launch.timeout_ns = options.timeout_ns;
+    launch.user = options.user;
+    launch.group = options.group;
+    launch.log_bytes = detached ? options.log_bytes : 0;
     launch.volume_count = static_cast<std::uint32_t>(options.volumes.size());
     std::vector<int> descriptors(spawner::kLaunchFixed);
     descriptors[spawner::kLaunchTemplate] = options.template_fd < 0 ? own_template.get() : options.template_fd;
@@ -316,6 +339,13 @@ TestJob::TestJob(SpawnerProcess& spawner, const Slot& slot, JobOptions options) 
     descriptors[spawner::kLaunchTmpMount] = tmp.get();
     descriptors[spawner::kLaunchShmMount] = shm.get();
     descriptors[spawner::kLaunchPtsMount] = pts.get();
+    for (std::size_t i = 0; detached && i < log_files_.size(); ++i) {
+        log_files_[i] = options.log_directory < 0
+                            ? Fd(::memfd_create("log", MFD_CLOEXEC))
+                            : Fd(::openat(options.log_directory, i == 0 ? "log.0" : "log.1", O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+        need(log_files_[i].valid(), "log file");
+        descriptors.push_back(log_files_[i].get());
+    }
     for (std::size_t i = 0; i < options.volumes.size(); ++i) {
         launch.volumes[i] = {NameText(options.volumes[i].name), TargetText(options.volumes[i].target)};
         descriptors.push_back(options.volumes[i].mount.get());
@@ -336,6 +366,17 @@ void TestJob::signal_as_rnx(int signal) {
 
 void TestJob::signal_as_broker(int signal) {
     send_message(status_.get(), ControlRequest{ControlKind::Signal, static_cast<std::uint32_t>(signal)}, {}, Wait::No);
+}
+
+Fd TestJob::receive_terminal() {
+    std::array<std::byte, sizeof(ControlTerminal)> buffer{};
+    auto received = receive_datagram(control_.get(), buffer, Wait::Yes);
+    ControlTerminal message;
+    if (!received || received->size != sizeof message || received->descriptors.size() != 1) {
+        return {};
+    }
+    std::memcpy(&message, buffer.data(), sizeof message);
+    return message.magic == kTerminalMagic && message.zero == 0 ? std::move(received->descriptors.front()) : Fd();
 }
 
 std::string TestJob::read_line() {
@@ -380,8 +421,12 @@ bool TestJob::finish(int timeout_ms) {
             to_broker = report.exit;
         }
     }
-    if (control_.valid()) {
-        if (auto received = receive_datagram(control_.get(), buffer, Wait::No); received && received->size == sizeof record) {
+    while (control_.valid()) {
+        const auto received = receive_datagram(control_.get(), buffer, Wait::No);
+        if (!received) {
+            break;
+        }
+        if (received->size == sizeof record) {
             std::memcpy(&record, buffer.data(), sizeof record);
             to_rnx = record;
         }

@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
@@ -12,6 +13,7 @@
 #include "broker-root/spawner/launch.h"
 #include "shared/fd.h"
 #include "shared/job_spec.h"
+#include "tests/log_reading.h"
 
 namespace joblet::testing {
 
@@ -90,9 +92,21 @@ struct JobOptions {
     std::string host_name = "testhost";
     std::vector<TestVolume> volumes;
     bool hello = true;
-    int hello_stdin = -1; // instead of the null device
-    int template_fd = -1; // instead of a template
-    int spec_fd = -1;     // instead of a sealed memfd made of `spec`
+    ControlHello hello_message{.magic = kHelloMagic}; // with three descriptors
+    int hello_stdin = -1;                             // instead of the null device
+    int template_fd = -1;                             // instead of a template
+    int spec_fd = -1;                                 // instead of a sealed memfd made of `spec`
+    bool terminal = false;                            // the hello asks for one
+    std::uint16_t rows = 0;
+    std::uint16_t columns = 0;
+    int output_mode = -1;                              // of the pipe that is stdout and stderr, instead of what it is born with
+    std::uint32_t flags = 0;                           // kLaunch…; with kLaunchDetached there is no hello
+    std::uint64_t log_bytes = std::uint64_t{1} << 20U; // with kLaunchDetached
+    int log_directory = -1;                            // where the log's files are made, instead of memory without a bound
+    std::uint64_t timeout_ns = 0;
+    std::uint32_t user = 0;
+    std::uint32_t group = 0;
+    bool read_only_work = false;
 };
 
 class TestJob {
@@ -106,6 +120,11 @@ class TestJob {
     }
     std::string read_line();   // of the job's output; empty at its end
     std::string read_output(); // to its end
+    // The master of the job's terminal, as the stage sends it.
+    Fd receive_terminal();
+    [[nodiscard]] LogContent log() const {
+        return read_log(log_files_[0].get(), log_files_[1].get());
+    }
     // Waits for pid 1's end and reads all that it said. False: it did not end within the time.
     bool finish(int timeout_ms = 20'000);
 
@@ -131,6 +150,7 @@ class TestJob {
     Fd control_;
     Fd record_;
     Fd output_;
+    std::array<Fd, 2> log_files_;
 };
 
 } // namespace joblet::testing

@@ -118,9 +118,12 @@ TEST_CASE("case_30: of the ioctls, projects, subvolumes and typing into terminal
         CHECK(verdict_on_ioctl(refused) == kEperm);
         CHECK(verdict_on_ioctl(refused | 1ULL << 32U) == kEperm);
     }
-    for (const std::uint64_t allowed : {std::uint64_t{FICLONE}, std::uint64_t{FICLONERANGE}, std::uint64_t{FIDEDUPERANGE},
-                                        std::uint64_t{FS_IOC_SETFLAGS}, std::uint64_t{FS_IOC_GETFLAGS}, std::uint64_t{FS_IOC_FSGETXATTR},
-                                        std::uint64_t{TIOCGWINSZ}, std::uint64_t{TIOCSCTTY}, std::uint64_t{FIONREAD}}) {
+    for (const std::uint64_t allowed :
+         {std::uint64_t{FICLONE}, std::uint64_t{FICLONERANGE}, std::uint64_t{FIDEDUPERANGE}, std::uint64_t{FS_IOC_SETFLAGS},
+          std::uint64_t{FS_IOC_GETFLAGS}, std::uint64_t{FS_IOC_FSGETXATTR}, std::uint64_t{TIOCGWINSZ}, std::uint64_t{TIOCSCTTY},
+          std::uint64_t{FIONREAD},
+          // A stage makes the job's terminal with these, and a job its own
+          std::uint64_t{TIOCSPTLCK}, std::uint64_t{TIOCGPTPEER}, std::uint64_t{TIOCSWINSZ}, std::uint64_t{TIOCGPTN}}) {
         INFO(allowed);
         CHECK(verdict_on_ioctl(allowed) == SECCOMP_RET_ALLOW);
     }

@@ -104,6 +104,25 @@ TEST_CASE("an order decodes only if every field has a meaning") {
         spoil(bad);
         return decodes(bad, kLaunchFixed + bad.volume_count);
     };
+    CHECK(spoilt([](Launch& o) { o.flags = kLaunchHostNetwork | kLaunchMaskedProc; }));
+    CHECK(spoilt([](Launch& o) { o.user = o.group = 65535; }));
+    CHECK(spoilt([](Launch& o) { o.timeout_ns = joblet::protocol::kTimeoutMax; }));
+    CHECK_FALSE(spoilt([](Launch& o) { o.flags = 8; }));
+    CHECK_FALSE(spoilt([](Launch& o) { o.user = 65536; }));
+    CHECK_FALSE(spoilt([](Launch& o) { o.group = 65536; }));
+    CHECK_FALSE(spoilt([](Launch& o) { o.timeout_ns = joblet::protocol::kTimeoutMax + 1; }));
+    CHECK_FALSE(spoilt([](Launch& o) { o.zero = 1; }));
+    CHECK_FALSE(spoilt([](Launch& o) { o.log_bytes = joblet::protocol::kLogMin; })); // not detached
+    Launch detached = good;
+    detached.flags = kLaunchDetached;
+    detached.log_bytes = joblet::protocol::kLogMin;
+    CHECK(decodes(detached, kLaunchFixed + kLaunchLogFiles + 2));
+    CHECK_FALSE(decodes(detached, kLaunchFixed + 2));
+    CHECK_FALSE(decodes(detached, kLaunchFixed + kLaunchLogFiles + 3));
+    detached.log_bytes = joblet::protocol::kLogMin - 1;
+    CHECK_FALSE(decodes(detached, kLaunchFixed + kLaunchLogFiles + 2));
+    CHECK_FALSE(spoilt([](Launch& o) { o.kind = JobKind::System, o.user = 1; }));
+    CHECK_FALSE(spoilt([](Launch& o) { o.kind = JobKind::System, o.flags = kLaunchHostNetwork; }));
     CHECK_FALSE(spoilt([](Launch& o) { o.header.zero = 1; }));
     CHECK_FALSE(spoilt([](Launch& o) { o.header.type = static_cast<OrderType>(3); }));
     CHECK_FALSE(spoilt([](Launch& o) { o.host_name = NameText(""); }));

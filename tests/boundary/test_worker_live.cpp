@@ -12,6 +12,7 @@
 #include <csignal>
 #include <cstring>
 
+#include "broker-root/worker/job_files.h"
 #include "tests/boundary/worker_world.h"
 
 using namespace joblet;
@@ -87,10 +88,11 @@ class RunningJob {
         bool good = ::setns(given[kTemplate].get(), CLONE_NEWNS) == 0 &&
                     ::unshare(CLONE_NEWNS | (owned_by == OwnedBy::UserNamespace ? CLONE_NEWUSER : 0)) == 0 &&
                     move_to(given[kVolumesMount], "/volumes");
+        const std::size_t logs = (order.record.flags & kJobHasLog) != 0 ? kLogFiles.size() : 0;
         for (std::size_t i = 0; i < order.volume_count; ++i) {
             const auto& volume = order.volumes[i];
             const std::string path = "/volumes/" + volume.name.string();
-            good = good && move_to(given[kPreparedFixed + i], path);
+            good = good && move_to(given[kPreparedFixed + logs + i], path);
             if (!volume.target.empty()) {
                 good = good && ::syscall(SYS_mount, path.c_str(), volume.target.string().c_str(), nullptr, MS_BIND, nullptr) == 0;
             }
@@ -107,9 +109,10 @@ struct LiveWorld : World {
     PrepareJob order;
     std::unique_ptr<RunningJob> job;
 
-    explicit LiveWorld(OwnedBy owned_by = OwnedBy::Host, StoreKind store = StoreKind::Plain) : World(store) {
+    explicit LiveWorld(OwnedBy owned_by = OwnedBy::Host, StoreKind store = StoreKind::Plain, std::uint32_t flags = 0) : World(store) {
         create_volume(worker, first);
         order = make_prepare({first}, Access::ReadWrite);
+        order.record.flags = flags;
         order.volumes[0].target = order.record.targets[0] = TargetText("/first");
         auto reply = prepare(order);
         REQUIRE(reply.answer.code == ErrorCode::Ok);
@@ -228,6 +231,22 @@ TEST_CASE("a running job gets a volume, and loses it again") {
     world.job.reset();
     CHECK(world.finish(world.order.record.id, {}).answer.code == ErrorCode::Ok);
     CHECK(world.installation.loops() == 0);
+}
+
+TEST_CASE("what comes to a job with a log is in its record as a running job alone") {
+    LiveWorld world(OwnedBy::Host, StoreKind::Plain, kJobHasLog);
+    const auto late = make_volume_record("late", kMiB, Backend::Tmpfs);
+    create_volume(world.worker, late);
+    const fs::path copy = world.installation.ended(world.order.record.id) / "record";
+    const std::string as_prepared = read_text(copy);
+    CHECK(as_prepared == read_text(world.installation.running(world.order.record.id)));
+    CHECK(world.attach(world.attaching(late)).code == ErrorCode::Ok);
+    CHECK(world.record_now().volume_count == 2);
+    CHECK(world.record_now().flags == kJobHasLog);
+    CHECK(read_text(copy) == as_prepared);
+    CHECK(world.detach(world.detaching(world.first)).code == ErrorCode::Ok);
+    CHECK(world.record_now().volume_count == 1);
+    CHECK(read_text(copy) == as_prepared);
 }
 
 TEST_CASE("a detached volume that is still open is in use, and the job's end does not wait for it") {

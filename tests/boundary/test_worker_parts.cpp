@@ -97,10 +97,39 @@ TEST_CASE("a job's order is refused for each thing that is wrong with it") {
         [](PrepareJob& o) { o.volumes[2].inodes = 1; },
         [](PrepareJob& o) { o.volumes[15].size_bytes = 1; },
         [](PrepareJob& o) { o.header.zero = 1; },
+        [](PrepareJob& o) { o.zero = 1; },
+        [](PrepareJob& o) { o.flags = kPrepareReadOnlyWork << 1U; },
+        [](PrepareJob& o) { o.record.zero = 1; },
+        [](PrepareJob& o) { o.record.flags = kJobHasLog << 1U; },
     };
     for (std::size_t i = 0; i < std::size(spoils); ++i) {
         CAPTURE(i);
         CHECK(is_refused(two_volumes(), spoils[i]));
+    }
+}
+
+TEST_CASE("only a user's job may have a log, and each job a read-only work") {
+    auto order = two_volumes();
+    order.record.flags = kJobHasLog;
+    order.flags = kPrepareReadOnlyWork;
+    CHECK(decodes(order));
+    order.record.kind = static_cast<std::uint32_t>(JobKind::System);
+    order.base = NameText(kSystemBase);
+    CHECK_FALSE(decodes(order));
+    order.record.flags = 0;
+    CHECK(decodes(order));
+}
+
+TEST_CASE("an order about a log or the bases is refused for each thing that is wrong with it") {
+    CHECK(is_refused<OpenLog>({.header = {}, .id = make_random_id<JobId>()}, [](auto& o) { o.id = {}; }));
+    CHECK(is_refused<OpenLog>({.header = {}, .id = make_random_id<JobId>()}, [](auto& o) { o.header.zero = 1; }));
+    CHECK(is_refused<LoadBases>({}, [](auto& o) { o.header.zero = 1; }));
+    OpenLog order{.header = {}, .id = make_random_id<JobId>()};
+    order.header.type = OpenLog::kType;
+    std::array<std::byte, sizeof order + 1> bytes{};
+    std::memcpy(bytes.data(), &order, sizeof order);
+    for (std::size_t size = 0; size <= bytes.size(); ++size) {
+        CHECK(decode_order(std::span(bytes).first(size)).has_value() == (size == sizeof order));
     }
 }
 
@@ -256,6 +285,24 @@ TEST_CASE("a record with any bit changed is no record") {
         auto changed = bytes;
         changed[bit / 8] ^= static_cast<std::byte>(1U << (bit % 8));
         CHECK_FALSE(read_volume_record(changed, record.id));
+    }
+}
+
+TEST_CASE("a job's record with any bit changed is no record") {
+    REQUIRE(start_checksums());
+    auto record = make_prepare({make_volume_record("data", kMiB, Backend::Tmpfs)}, Access::ReadWrite).record;
+    record.flags = kJobHasLog;
+    seal(record);
+    std::array<std::byte, sizeof record> bytes{};
+    std::memcpy(bytes.data(), &record, sizeof record);
+    REQUIRE(read_job_record(bytes, record.id));
+    CHECK(read_job_record(bytes, record.id)->flags == kJobHasLog);
+    CHECK_FALSE(read_job_record(bytes, make_random_id<JobId>()));
+    CHECK_FALSE(read_job_record(std::span(bytes).first(bytes.size() - 1), record.id));
+    for (std::size_t bit = 0; bit < bytes.size() * 8; ++bit) {
+        auto changed = bytes;
+        changed[bit / 8] ^= static_cast<std::byte>(1U << (bit % 8));
+        CHECK_FALSE(read_job_record(changed, record.id));
     }
 }
 

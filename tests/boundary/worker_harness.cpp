@@ -201,6 +201,13 @@ std::vector<worker::LoadedJob> WorkerProcess::load_jobs() {
     return out;
 }
 
+std::vector<worker::LoadedBase> WorkerProcess::load_bases() {
+    std::vector<worker::LoadedBase> out;
+    const auto reply = order(worker::LoadBases{});
+    take<worker::BasesLoaded>(reply.bytes, out, &worker::BasesLoaded::bases);
+    return out;
+}
+
 Fd make_volume_user_namespace(std::uint32_t slot_first) {
     std::array<int, 2> ready{};
     need(::pipe2(ready.data(), O_CLOEXEC) == 0, "pipe");

@@ -55,6 +55,7 @@ class WorkerProcess {
     // VolumesLoaded::btrfs_errno of the last of them.
     int btrfs_errno();
     std::vector<worker::LoadedJob> load_jobs();
+    std::vector<worker::LoadedBase> load_bases();
 
     [[nodiscard]] pid_t pid() const {
         return pid_;

@@ -92,9 +92,10 @@ Installation::Installation(const Options& options) : arguments_(options.argument
     fs::copy_file(binary("rnx"), root_ + "/rnx");
     try {
         mount_store(options.store);
+        mount_jobs(options.jobs_on_tmpfs);
         start();
     } catch (...) {
-        unmount_store();
+        unmount_all();
         fs::remove_all(root_);
         throw;
     }
@@ -119,19 +120,32 @@ void Installation::mount_store(const StoreMount& store) {
         must({"/usr/sbin/mkfs.btrfs", "-q", image});
         must({"/usr/bin/mount", "-o", "loop", image, state()});
     }
-    store_is_mounted_ = true;
+    mounted_.push_back(state());
     fs::permissions(state(), fs::perms(0711));
     if (store.kind == StoreMount::Kind::Btrfs) {
         must({"/usr/bin/btrfs", "quota", "enable", state()});
     }
 }
 
-// The namespaces of the daemons hold it until the kernel has taken them apart.
-void Installation::unmount_store() {
-    if (store_is_mounted_) {
-        CHECK_MESSAGE(becomes_true([this] { return run({{"/usr/bin/umount", state()}}).status == 0; }), "the store stays mounted");
-        store_is_mounted_ = false;
+void Installation::mount_jobs(const std::string& options) {
+    if (options.empty()) {
+        return;
     }
+    const std::string path = root_ + "/opt/joblet/jobs";
+    fs::create_directories(path);
+    if (run({{"/usr/bin/mount", "-t", "tmpfs", "-o", options, "joblet-test", path}}).status != 0) {
+        throw std::runtime_error("no tmpfs at " + path);
+    }
+    mounted_.push_back(path);
+    fs::permissions(path, fs::perms(0711));
+}
+
+// The namespaces of the daemons hold them until the kernel has taken these apart.
+void Installation::unmount_all() {
+    for (const auto& path : mounted_) {
+        CHECK_MESSAGE(becomes_true([&path] { return run({{"/usr/bin/umount", path}}).status == 0; }), path, " stays mounted");
+    }
+    mounted_.clear();
 }
 
 void Installation::start() {
@@ -209,7 +223,7 @@ Installation::~Installation() {
     end_jobs();
     CHECK_MESSAGE(becomes_true([this] { return loops().empty(); }), "a loop device is left");
     CHECK_MESSAGE(!fs::exists(cgroup()), "cgroups are left at ", cgroup());
-    unmount_store();
+    unmount_all();
     std::error_code error;
     fs::remove_all(root_, error);
     CHECK_MESSAGE(!error, "could not remove ", root_, ": ", error.message());

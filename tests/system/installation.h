@@ -30,6 +30,7 @@ class Installation {
         std::string api_toml;
         Words arguments; // of jobletd, besides --root
         StoreMount store;
+        std::string jobs_on_tmpfs; // options of a tmpfs at /opt/joblet/jobs; empty: none
     };
     // Starts jobletd and waits until it answers. Throws if it does not.
     Installation() : Installation(Options{}) {}
@@ -91,9 +92,10 @@ class Installation {
     }
     void end_jobs() const;
     void mount_store(const StoreMount& store);
-    void unmount_store();
+    void mount_jobs(const std::string& options);
+    void unmount_all();
 
-    bool store_is_mounted_ = false;
+    std::vector<std::string> mounted_;
     std::string root_;
     Words arguments_;
     pid_t jobletd_ = -1;

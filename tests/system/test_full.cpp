@@ -3,6 +3,7 @@
 
 #include <csignal>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 
@@ -59,11 +60,13 @@ TEST_CASE("a create that finds no room for bytes, at whichever step, changes not
     const auto needed = before - room(here);
     REQUIRE(here.run_rnx({"volume", "remove", "probe"}).status == 0);
     REQUIRE(becomes_true([&here] { return fs::is_empty(here.state() + "/trash"); }));
+    constexpr std::uintmax_t kPage = 4096;
+    constexpr std::uintmax_t kBelow = 10 * kPage;
     int refused = 0;
     bool made = false;
     for (std::uintmax_t pages = 0; pages < 24 && !made; ++pages) {
         CAPTURE(pages);
-        fill_up_to(here, needed - (needed > 10 * 4096 ? 10 * 4096 : 0) + pages * 4096);
+        fill_up_to(here, needed - std::min(needed, kBelow) + pages * kPage);
         const auto outcome = here.run_rnx({"volume", "create", "data", "--size=4MiB", "--label=k=v"});
         made = outcome.status == 0;
         if (!made) {

@@ -20,11 +20,10 @@ bool says(const Outcome& outcome, std::string_view word) {
 // A job that does what is written into its control volume: waits for /volumes/NAME to come, to go, and so on.
 constexpr auto kWaitsForData = "echo started; until [ -e /volumes/data ]; do sleep 0.02; done; ";
 
-// Ids of jobs are names of their groups.
-std::string only_job(const Installation& here) {
-    const auto groups = here.job_groups();
-    REQUIRE(groups.size() == 1);
-    return groups.front();
+std::string only_job(const Installation& here, uid_t uid = 0) {
+    const json running = here.json_of({"job", "list", "--state", "running"}, uid);
+    REQUIRE(running.size() == 1);
+    return running[0]["id"];
 }
 
 } // namespace
@@ -46,6 +45,7 @@ TEST_CASE("a volume appears at /volumes/NAME of a running job, and leaves it") {
     const json volume = here.json_of({"volume", "inspect", "data"});
     CHECK(volume["status"] == "in_use");
     CHECK(volume["current_job_id"] == id);
+    CHECK(here.json_of({"job", "inspect", id})["volumes"].size() == 2);
     const auto removed = here.run_rnx({"volume", "remove", "data"});
     CHECK(removed.status == 1);
     CHECK(says(removed, id));
@@ -53,6 +53,7 @@ TEST_CASE("a volume appears at /volumes/NAME of a running job, and leaves it") {
     REQUIRE(here.run_rnx({"volume", "detach", "data", id}).status == 0);
     CHECK(job.wait_for_output("own\nkept\nmore\ngone\n"));
     CHECK(here.json_of({"volume", "inspect", "data"})["status"] == "available");
+    CHECK(here.json_of({"job", "inspect", id})["volumes"].size() == 1);
     CHECK(here.run_rnx({"volume", "detach", "data", id}).status == 1);
     // what it was started with leaves by both of its paths
     REQUIRE(here.run_rnx({"volume", "detach", "own", id}).status == 0);
@@ -89,7 +90,7 @@ TEST_CASE("only to one's own jobs, only one's own volumes, only while they run, 
     here.create("data", "1MiB", "memory", kBob);
     Process job(here.shell_command({}, "echo started; sleep 30", kAlice));
     REQUIRE(job.wait_for_output("started"));
-    const std::string id = only_job(here);
+    const std::string id = only_job(here, kAlice);
     const std::string bobs = here.json_of({"volume", "inspect", "data"}, kBob)["id"];
     const auto others_job = here.run_rnx({"volume", "attach", "data", id}, kBob);
     CHECK(others_job.status == 1);

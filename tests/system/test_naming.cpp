@@ -93,8 +93,10 @@ TEST_CASE("labels that cannot be are refused, and those that were stay") {
 TEST_CASE("label changes at the same time all count") {
     const Installation here;
     here.create("a", "1MiB", "memory");
+    constexpr int kChanges = 12;
     std::vector<Process> changes;
-    for (int i = 0; i < 12; ++i) {
+    changes.reserve(kChanges);
+    for (int i = 0; i < kChanges; ++i) {
         changes.emplace_back(here.rnx({"volume", "label", "a", fmt::format("k{}={}", i, i)}));
     }
     for (auto& change : changes) {

@@ -23,14 +23,15 @@ inline constexpr std::uint32_t kBob = 1001;
 
 class World {
   public:
-    explicit World(const std::function<void(FakeBroker&)>& before = {}, ApiConfig configuration = {})
+    explicit World(const std::function<void(FakeBroker&)>& before = {}, ApiConfig configuration = {},
+                   const std::function<std::vector<Job>()>& remembered = {})
         : config(configuration), pair(make_seqpacket_pair()), broker(std::move(pair.second)), io(kj::setupAsyncIo()),
           store(std::nullopt, {}) {
         if (before) {
             before(broker);
         }
         daemon.emplace(io, pair.first.get(), store, config);
-        running = daemon->run({}, {}).eagerlyEvaluate(nullptr);
+        running = daemon->run({}, remembered ? remembered() : std::vector<Job>()).eagerlyEvaluate(nullptr);
     }
 
     void turn(int milliseconds) {

@@ -60,29 +60,6 @@ protocol::VolumeEntry FakeBroker::add_trashed(std::uint32_t owner, std::string_v
     there.trashed_until_ns = 5000;
     return there;
 }
-JobId FakeBroker::add_job(std::uint32_t owner, const std::vector<VolumeId>& volumes) {
-    const std::lock_guard lock(mutex_);
-    protocol::JobEntry job;
-    job.id = make_random_id<JobId>();
-    job.owner_uid = owner;
-    job.state = protocol::JobState::Running;
-    job.started_ns = 1000 + static_cast<std::int64_t>(jobs_.size());
-    change_job(jobs_[job.id] = job, volumes);
-    return job.id;
-}
-void FakeBroker::end_job(JobId id, int code) {
-    const std::lock_guard lock(mutex_);
-    auto& job = jobs_.at(id);
-    job.state = protocol::JobState::Ended;
-    job.exit.magic = kExitMagic;
-    job.exit.kind = ExitKind::Exited;
-    job.exit.code = code;
-    job.exit.started_ns = job.started_ns;
-    job.exit.ended_ns = job.started_ns + 1;
-    protocol::JobChanged news;
-    news.job = job;
-    send(news);
-}
 void FakeBroker::send_garbage() {
     const std::array<std::byte, 5> bytes{};
     send_datagram(socket_.get(), bytes, {}, Wait::Yes);
@@ -136,23 +113,6 @@ FakeBroker::Stored* FakeBroker::holder_of(std::uint32_t owner, const NameText& n
     });
     return place == volumes_.end() ? nullptr : &place->second;
 }
-std::optional<JobId> FakeBroker::job_with(const VolumeId& id) const {
-    for (const auto& [job_id, job] : jobs_) {
-        if (job.state != protocol::JobState::Ended && std::ranges::find(job.volumes, id) != job.volumes.end()) {
-            return job_id;
-        }
-    }
-    return std::nullopt;
-}
-void FakeBroker::change_job(protocol::JobEntry& job, const std::vector<VolumeId>& volumes) {
-    job.volumes = {};
-    job.volume_count = static_cast<std::uint32_t>(volumes.size());
-    std::ranges::copy(volumes, job.volumes.begin());
-    protocol::JobChanged news;
-    news.job = job;
-    send(news);
-}
-
 void FakeBroker::handle(const protocol::CreateVolume& r, std::vector<Fd>& /*none*/) {
     auto reply = reply_to(r);
     const auto uid = uids_[r.header.connection];
@@ -251,54 +211,6 @@ void FakeBroker::handle(const protocol::ListVolumes& r, std::vector<Fd>& /*none*
     }
     send(page);
 }
-void FakeBroker::handle(const protocol::StartJob& r, std::vector<Fd>& descriptors) {
-    auto reply = reply_to(r);
-    start = r;
-    control = std::move(descriptors.at(protocol::kControl));
-    spec = std::move(descriptors.at(protocol::kSpec));
-    if (r.base.view() != "minimal") {
-        reply.code = ErrorCode::NotFound;
-        send(reply);
-        return;
-    }
-    protocol::JobEntry job;
-    job.id = make_random_id<JobId>();
-    job.owner_uid = uids_[r.header.connection];
-    job.state = protocol::JobState::Running;
-    job.started_ns = 1000 + static_cast<std::int64_t>(jobs_.size());
-    job.volume_count = r.volume_count;
-    for (std::size_t i = 0; i < r.volume_count; ++i) {
-        job.volumes.at(i) = r.volumes.at(i).id;
-    }
-    jobs_[job.id] = job;
-    protocol::JobChanged news;
-    news.job = job;
-    send(news);
-    reply.job = job.id;
-    send(reply);
-}
-void FakeBroker::handle(const protocol::SignalJob& r, std::vector<Fd>& /*none*/) {
-    auto reply = reply_to(r);
-    const auto place = jobs_.find(r.id);
-    if (place == jobs_.end() || !may(r.header, place->second.owner_uid, r.authority)) {
-        reply.code = ErrorCode::NotFound;
-    } else {
-        ++signals;
-    }
-    send(reply);
-}
-void FakeBroker::handle(const protocol::ListJobs& r, std::vector<Fd>& /*none*/) {
-    protocol::JobPage page;
-    page.reply = reply_to(r);
-    for (auto place = jobs_.upper_bound(r.after); place != jobs_.end() && page.reply.count < protocol::kPageEntries; ++place) {
-        page.jobs.at(page.reply.count++) = place->second;
-    }
-    send(page);
-}
-void FakeBroker::handle(const protocol::ReleaseJob& r, std::vector<Fd>& /*none*/) {
-    jobs_.erase(r.id);
-    send(reply_to(r));
-}
 void FakeBroker::handle(const protocol::CloseConnection& r, std::vector<Fd>& /*none*/) {
     if (uids_.erase(r.header.connection) == 0) {
         ++faults;
@@ -354,42 +266,6 @@ void FakeBroker::handle(const protocol::RenameVolume& r, std::vector<Fd>& /*none
     }
     there->entry.name = r.name;
     send(reply);
-}
-void FakeBroker::handle(const protocol::AttachVolume& r, std::vector<Fd>& /*none*/) {
-    Stored* there = find(r.header, r.id, protocol::Authority::User);
-    if (there == nullptr) {
-        return refuse(r, ErrorCode::NotFound);
-    }
-    auto reply = reply_to(r);
-    auto& job = jobs_.at(r.job);
-    std::vector<VolumeId> volumes(job.volumes.begin(), job.volumes.begin() + job.volume_count);
-    const auto holder = job_with(r.id);
-    if (holder) {
-        reply.code = holder == r.job ? ErrorCode::Conflict : ErrorCode::InUse;
-        reply.volume = r.id;
-        reply.job = holder.value_or(JobId{});
-        return send(reply);
-    }
-    volumes.push_back(r.id);
-    there->entry.status = protocol::VolumeStatus::InUse;
-    there->entry.current_job = r.job;
-    change_job(job, volumes);
-    send(reply);
-}
-void FakeBroker::handle(const protocol::DetachVolume& r, std::vector<Fd>& /*none*/) {
-    Stored* there = find(r.header, r.id, protocol::Authority::User);
-    auto& job = jobs_.at(r.job);
-    std::vector<VolumeId> volumes(job.volumes.begin(), job.volumes.begin() + job.volume_count);
-    if (there == nullptr || std::erase(volumes, r.id) == 0) {
-        auto reply = reply_to(r);
-        reply.code = ErrorCode::NotFound;
-        reply.volume = r.id;
-        return send(reply);
-    }
-    there->entry.status = protocol::VolumeStatus::Available;
-    there->entry.current_job = {};
-    change_job(job, volumes);
-    send(reply_to(r));
 }
 void FakeBroker::handle(const protocol::AdminRead& r, std::vector<Fd>& /*none*/) {
     if (!admins_.contains(r.header.connection)) {

@@ -33,6 +33,7 @@ class FakeBroker {
     // A job that is running, with these volumes.
     JobId add_job(std::uint32_t owner, const std::vector<VolumeId>& volumes);
     void end_job(JobId id, int code);
+    void end_job(JobId id, ExitRecord exit); // with the times and the magic filled in
     void send_garbage();
     void hang_up();
 
@@ -56,7 +57,11 @@ class FakeBroker {
     std::atomic<int> closed_connections = 0;
     std::atomic<int> signals = 0;
     std::atomic<std::uint32_t> last_authority = 99;
-    std::atomic<int> next_answer = 0; // an ErrorCode for the next CreateVolume
+    std::atomic<int> next_answer = 0;  // an ErrorCode for the next CreateVolume
+    std::atomic<int> next_release = 0; // likewise for ReleaseJob
+    std::atomic<int> released = 0;     // jobs
+    std::atomic<int> lists_of_bases = 0;
+    std::atomic<bool> host_network = false; // allowed
 
     // Of the last StartJob
     Fd control;
@@ -108,12 +113,15 @@ class FakeBroker {
     void handle(const protocol::AttachVolume& r, std::vector<Fd>& descriptors);
     void handle(const protocol::DetachVolume& r, std::vector<Fd>& descriptors);
     void handle(const protocol::AdminRead& r, std::vector<Fd>& descriptors);
+    void handle(const protocol::OpenLog& r, std::vector<Fd>& descriptors);
+    void handle(const protocol::ListBases& r, std::vector<Fd>& descriptors);
 
     Fd socket_;
     std::uint64_t connections_ = 100;
     std::mutex mutex_; // guards what follows
     std::map<VolumeId, Stored> volumes_;
     std::map<JobId, protocol::JobEntry> jobs_;
+    std::set<JobId> logs_; // of jobs that have one
     std::map<protocol::ConnectionNumber, std::uint32_t> uids_;
     std::set<protocol::ConnectionNumber> admins_;
     std::vector<protocol::Request> requests_;

@@ -308,3 +308,18 @@ TEST_CASE("whoever deletes a volume in use is told of every job that has it, and
     inspect.getSelector().setJob(*jobs.begin());
     CHECK(alice.wait(inspect.send()).getResult().getValue().getVolumes().size() == 0);
 }
+
+TEST_CASE("waiting for a volume's contents to go is possible only where they go") {
+    World world([](FakeBroker& broker) { broker.add_volume(kAlice, "data"); });
+    Client alice(world, kAlice);
+    auto request = delete_request(alice, "data");
+    request.setWait(true);
+    const auto refused = alice.wait(request.send());
+    CHECK(refused.getResult().getError().getCode() == rpc::ErrorCode::INVALID_ARGUMENT);
+    CHECK(field(refused.getResult().getError(), "field") == "wait");
+    CHECK(world.broker.asked<protocol::DeleteVolume>().empty());
+    request = delete_request(alice, "data", true);
+    request.setWait(true);
+    CHECK(alice.wait(request.send()).getResult().isValue());
+    CHECK(world.broker.asked<protocol::DeleteVolume>().back().flags == (protocol::kDeleteNow | protocol::kDeleteWait));
+}

@@ -266,7 +266,7 @@ TEST_CASE("without broker.toml the defaults hold, and the printed configuration 
     const ConfiguredRoot empty("");
     const auto defaults = load_broker_config(empty.path());
     REQUIRE(defaults.has_value());
-    CHECK(defaults->bases.at("minimal") == empty.path() + "/var/lib/joblet/bases/minimal");
+    CHECK(defaults->bases.at("minimal").directory == empty.path() + "/var/lib/joblet/bases/minimal");
     const std::string printed = print_broker_config(*defaults);
     const ConfiguredRoot again(printed);
     const auto reread = load_broker_config(again.path());
@@ -284,7 +284,7 @@ TEST_CASE("values of broker.toml are taken") {
     CHECK(config->allowed_uids == std::vector<std::uint32_t>{0, 0, 1000});
     CHECK(config->work_bytes == 2 * 1024 * 1024);
     CHECK(config->workers == 2);
-    CHECK(config->bases.at("web") == "/srv/web");
+    CHECK(config->bases.at("web").directory == "/srv/web");
     CHECK(config->limits.volumes == 3);
 }
 
@@ -304,6 +304,28 @@ TEST_CASE("a user has the limits of [limits] but for what his own section says, 
     CHECK(config->memory_volume_timeout == std::chrono::hours(2));
     CHECK(config->trash_retention == std::chrono::hours(72));
     CHECK(config->backend == StoreBackend::Btrfs);
+    const std::string printed = print_broker_config(*config);
+    const ConfiguredRoot again(printed);
+    const auto reread = load_broker_config(again.path());
+    REQUIRE_MESSAGE(reread.has_value(), (reread ? "" : reread.error()));
+    CHECK(print_broker_config(*reread) == printed);
+}
+
+TEST_CASE("a base is a directory, or a directory with the kind of proc that goes with it; minimal and host are always there") {
+    const ConfiguredRoot root("[bases]\nweb = \"/srv/web\"\njava = { path = \"/srv/java\", proc = \"masked\" }\n[jobs]\nhost_network = "
+                              "true\nlog_size = \"1MiB\"\nlog_size_max = \"2MiB\"\n");
+    const auto config = load_broker_config(root.path());
+    REQUIRE_MESSAGE(config.has_value(), (config ? "" : config.error()));
+    REQUIRE(config->bases.size() == 4);
+    CHECK(config->bases.at("web").directory == "/srv/web");
+    CHECK(config->bases.at("web").proc == protocol::ProcKind::Pids);
+    CHECK(config->bases.at("java").directory == "/srv/java");
+    CHECK(config->bases.at("java").proc == protocol::ProcKind::Masked);
+    CHECK(config->bases.at("host").is_host);
+    CHECK_FALSE(config->bases.at("minimal").is_host);
+    CHECK(config->host_network);
+    CHECK(config->log_bytes == 1024 * 1024);
+    CHECK(config->log_bytes_max == 2 * 1024 * 1024);
     const std::string printed = print_broker_config(*config);
     const ConfiguredRoot again(printed);
     const auto reread = load_broker_config(again.path());
@@ -335,6 +357,11 @@ TEST_CASE("a bad key or value is refused with file, line and what is allowed") {
              Row{"[slots]\nfirst = 2147287040\ncount = 10\n", ": ", "end at or below"},
              Row{"[bases]\nweb = \"relative\"\n", ":2: ", "absolute path"},
              Row{"[bases]\n\"a/b\" = \"/x\"\n", ":2: ", "absolute path"},
+             Row{"[bases]\nweb = { proc = \"masked\" }\n", ":2: ", "absolute path"},
+             Row{"[bases]\nweb = { path = \"/x\", proc = \"all\" }\n", ":2: ", "masked"},
+             Row{"[bases]\nweb = { path = \"/x\", other = 1 }\n", ":2: ", "masked"},
+             Row{"[jobs]\nhost_network = \"yes\"\n", ":2: ", "true or false"},
+             Row{"[jobs]\nlog_size = \"1GiB\"\n", ": ", "_max"},
              Row{"[limits\n", ":1: ", ""},
              Row{"[volumes]\nmemory_volume_timeout = \"1w\"\n", ":2: ", "90s, 10m"},
              Row{"[volumes]\nmemory_volume_timeout = 60\n", ":2: ", "quotes"},

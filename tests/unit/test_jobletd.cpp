@@ -1,10 +1,16 @@
 // jobletd's parts that need no root: its command line, the descriptor store, the pace of restarts, the filter's table.
 #include <doctest/doctest.h>
 
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -13,6 +19,7 @@
 #include "broker-root/jobletd/arguments.h"
 #include "broker-root/jobletd/descriptor_store.h"
 #include "broker-root/jobletd/filter_table.h"
+#include "broker-root/jobletd/install_host.h"
 #include "broker-root/jobletd/restart_pace.h"
 #include "broker-root/jobletd/services.h"
 #include "broker-root/jobletd/supervision.h"
@@ -156,6 +163,163 @@ TEST_CASE("jobletd: hands on no capability that no service has") {
     }
     CHECK(service_of(static_cast<Role>(0)) == nullptr);
     CHECK(service_of(static_cast<Role>(5)) == nullptr);
+}
+
+// A root with a directory for bases, removed at the end.
+class RootForBases {
+  public:
+    RootForBases() {
+        std::string pattern = (std::filesystem::temp_directory_path() / "joblet-unit-XXXXXX").string();
+        REQUIRE(::mkdtemp(pattern.data()) != nullptr);
+        layout_.root = pattern;
+        std::filesystem::create_directories(layout_.state() + "/bases");
+    }
+    ~RootForBases() {
+        std::error_code ignored;
+        std::filesystem::remove_all(layout_.root, ignored);
+    }
+    RootForBases(const RootForBases&) = delete;
+    RootForBases& operator=(const RootForBases&) = delete;
+
+    [[nodiscard]] const Layout& layout() const {
+        return layout_;
+    }
+    [[nodiscard]] std::filesystem::path base() const {
+        return layout_.host_base();
+    }
+
+  private:
+    Layout layout_;
+};
+
+std::string contents_of(const std::filesystem::path& path) {
+    std::ifstream file(path, std::ios::binary);
+    std::ostringstream out;
+    out << file.rdbuf();
+    return out.str();
+}
+
+// Paths below `base`, with what is there: a file's contents after "=", a link's after ">", a directory's mode.
+std::map<std::string, std::string> tree_of(const std::filesystem::path& base) {
+    std::map<std::string, std::string> out;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(base)) {
+        auto& what = out[entry.path().lexically_relative(base).string()];
+        if (entry.is_symlink()) {
+            what = ">" + std::filesystem::read_symlink(entry.path()).string();
+        } else if (entry.is_directory()) {
+            what = std::to_string(static_cast<unsigned>(entry.status().permissions()));
+        } else {
+            what = "=" + contents_of(entry.path());
+        }
+    }
+    return out;
+}
+
+std::map<std::string, std::string> tree_of_rows() {
+    using Kind = HostBaseRow::Kind;
+    std::map<std::string, std::string> out;
+    for (const auto& row : host_base_rows()) {
+        CHECK_FALSE(row.why.empty());
+        const std::string path(row.path);
+        const std::string says(row.says);
+        if (row.kind == Kind::Directory) {
+            out[path] = std::to_string(0755U);
+        } else if (row.kind == Kind::Link) {
+            out[path] = ">" + says;
+        } else if (row.kind == Kind::Text) {
+            out[path] = "=" + says;
+        } else if (std::filesystem::is_regular_file(says)) {
+            out[path] = "=" + contents_of(says);
+        }
+    }
+    return out;
+}
+
+TEST_CASE("jobletd: the host base has what its rows say and nothing else") {
+    const RootForBases root;
+    const auto wanted = tree_of_rows();
+    REQUIRE(install_host_base(root.layout()));
+    CHECK(tree_of(root.base()) == wanted);
+    CHECK(wanted.at("etc/passwd").find("=root:x:0:0:root:/work:/bin/sh\n") == 0);
+    CHECK(wanted.at("etc/os-release") == ">../usr/lib/os-release");
+    CHECK((std::filesystem::status(root.base()).permissions() & std::filesystem::perms::mask) == std::filesystem::perms(0755));
+    CHECK((std::filesystem::status(root.base() / "etc/passwd").permissions() & std::filesystem::perms::mask) ==
+          std::filesystem::perms(0644));
+}
+
+TEST_CASE("jobletd: the host base is mended at a start where it differs, and left alone where it does not") {
+    namespace fs = std::filesystem;
+    const RootForBases root;
+    const auto wanted = tree_of_rows();
+    REQUIRE(install_host_base(root.layout()));
+    const fs::path etc = root.base() / "etc";
+    const auto inode = [](const fs::path& path) {
+        struct stat status{};
+        CHECK(::lstat(path.c_str(), &status) == 0);
+        return status.st_ino;
+    };
+    const auto group = inode(etc / "group");
+    SUBCASE("a file has other contents") {
+        std::ofstream(etc / "hosts") << "x";
+    }
+    SUBCASE("a file is longer") {
+        std::ofstream(etc / "hosts", std::ios::app) << "x";
+    }
+    SUBCASE("a file is missing") {
+        fs::remove(etc / "passwd");
+    }
+    SUBCASE("a file is a link") {
+        fs::remove(etc / "passwd");
+        fs::create_symlink("/etc/passwd", etc / "passwd");
+    }
+    SUBCASE("a file is a directory with something in it") {
+        fs::remove(etc / "passwd");
+        fs::create_directories(etc / "passwd/below");
+    }
+    SUBCASE("a file is writable by others") {
+        fs::permissions(etc / "passwd", fs::perms::others_write, fs::perm_options::add);
+    }
+    SUBCASE("a link leads elsewhere") {
+        fs::remove(etc / "os-release");
+        fs::create_symlink("/etc/shadow", etc / "os-release");
+    }
+    SUBCASE("a directory is a link") {
+        fs::remove_all(etc / "ssl");
+        fs::create_symlink("/etc/ssl", etc / "ssl");
+    }
+    SUBCASE("a directory is writable by others") {
+        fs::permissions(etc / "ssl", fs::perms::others_write, fs::perm_options::add);
+    }
+    SUBCASE("something was added") {
+        std::ofstream(etc / "shadow") << "x";
+        fs::create_directories(etc / "ssl/certs/mine");
+        fs::create_directories(root.base() / "usr/bin");
+    }
+    SUBCASE("a start was broken off") {
+        std::ofstream(root.base() / "unfinished") << "x";
+    }
+    SUBCASE("nothing") {}
+    REQUIRE(install_host_base(root.layout()));
+    CHECK(tree_of(root.base()) == wanted);
+    CHECK(inode(etc / "group") == group);
+}
+
+TEST_CASE("jobletd: a host base that others could change, or that is none, is refused") {
+    namespace fs = std::filesystem;
+    const RootForBases root;
+    SUBCASE("writable by others") {
+        REQUIRE(install_host_base(root.layout()));
+        fs::permissions(root.base(), fs::perms::others_write, fs::perm_options::add);
+    }
+    SUBCASE("a link") {
+        fs::create_symlink("/", root.base());
+    }
+    SUBCASE("a file") {
+        std::ofstream(root.base()) << "x";
+    }
+    const auto done = install_host_base(root.layout());
+    REQUIRE_FALSE(done);
+    CHECK(done.error().find("move it away") != std::string::npos);
 }
 
 bool is_conditional(const SyscallRule& row) {

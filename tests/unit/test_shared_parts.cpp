@@ -148,6 +148,9 @@ TEST_CASE("exit records give the status that a shell would see, and nonsense is 
     CHECK_FALSE(is_valid(ExitRecord{kExitMagic, ExitKind::Exited, -1}));
     CHECK_FALSE(is_valid(ExitRecord{kExitMagic, ExitKind::Signaled, 0, 65}));
     CHECK_FALSE(is_valid(ExitRecord{kExitMagic, ExitKind::Killed})); // only the broker says this
+    CHECK(is_valid(ExitRecord{.magic = kExitMagic, .kind = ExitKind::Exited, .flags = kExitTimedOut}));
+    CHECK_FALSE(is_valid(ExitRecord{.magic = kExitMagic, .kind = ExitKind::Exited, .flags = kExitOutOfMemory})); // likewise
+    CHECK_FALSE(is_valid(ExitRecord{.magic = kExitMagic, .kind = ExitKind::Exited, .flags = 4}));
     CHECK_FALSE(is_valid(ExitRecord{kExitMagic, static_cast<ExitKind>(99)}));
     CHECK_FALSE(is_valid(ExitRecord{kExitMagic + 1, ExitKind::Exited}));
 }

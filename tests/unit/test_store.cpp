@@ -17,6 +17,7 @@
 #include <sqlite3.h>
 
 #include "api-unpriv/filter_table.h"
+#include "api-unpriv/jobs/request.h"
 #include "api-unpriv/store/database.h"
 #include "api-unpriv/store/migrations.h"
 #include "api-unpriv/store/writer.h"
@@ -80,6 +81,9 @@ Job some_job(std::uint8_t number) {
     job.exit.sys_errno = 2;
     job.exit.started_ns = 5;
     job.exit.ended_ns = 9;
+    job.exit.flags = kExitOutOfMemory;
+    job.detached = true;
+    job.remove_at_end = true;
     job.name = std::string("name");
     job.command = {"sh", "-c", "\xff\x01", ""};
     job.base = std::string("minimal");
@@ -179,6 +183,9 @@ TEST_CASE("volumes, labels and jobs are read back as they were written") {
     CHECK(job.exit.kind == ExitKind::ExecFailed);
     CHECK(job.exit.sys_errno == 2);
     CHECK(job.exit.ended_ns == 9);
+    CHECK(job.exit.flags == kExitOutOfMemory);
+    CHECK(job.detached);
+    CHECK(job.remove_at_end);
 }
 
 TEST_CASE("what was not committed is not there") {
@@ -239,6 +246,8 @@ TEST_CASE("a database of the first version is brought up to date, and its rows s
         REQUIRE(jobs);
         REQUIRE(jobs->size() == 1);
         CHECK(jobs->front().volumes.front().target == "/data");
+        CHECK_FALSE(jobs->front().detached);
+        CHECK_FALSE(jobs->front().remove_at_end);
         volume.entry.flags = protocol::kVolumeProtected;
         REQUIRE(database->begin());
         REQUIRE(database->put(volume));
@@ -363,6 +372,12 @@ TEST_CASE("once it is open, the database needs nothing that the filter denies, c
     REQUIRE(::setrlimit(RLIMIT_FSIZE, &before) == 0);
     ::signal(SIGXFSZ, SIG_DFL);
     CHECK(status == 0);
+}
+
+TEST_CASE("behind the filter a detached job's control socket is made") {
+    const Scratch scratch;
+    const auto make = [](Database& /*unused*/) { return unused_control_socket().valid() ? 0 : 1; };
+    CHECK(status_behind_filter(scratch.path(), Synchronous::Off, make) == 0);
 }
 
 TEST_CASE("behind the filter no file is opened") {

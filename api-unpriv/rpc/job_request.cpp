@@ -1,0 +1,146 @@
+#include "api-unpriv/rpc/job_request.h"
+
+#include <fcntl.h>
+
+#include "api-unpriv/rpc/answer.h"
+#include "shared/job_spec.h"
+
+namespace joblet::api {
+
+namespace {
+
+bool asks_for(rpc::ResourceLimits::Reader limits) {
+    const auto io = limits.getIo();
+    return limits.getMemoryBytes() != 0 || limits.getSwapBytes() != 0 || limits.getProcesses() != 0 || limits.getCpuMilli() != 0 ||
+           io.getReadBytes() != 0 || io.getWriteBytes() != 0 || io.getReadOperations() != 0 || io.getWriteOperations() != 0;
+}
+
+std::vector<std::string> texts_from(capnp::List<capnp::Text>::Reader texts) {
+    std::vector<std::string> out;
+    out.reserve(texts.size());
+    for (const auto one : texts) {
+        out.emplace_back(view(one));
+    }
+    return out;
+}
+
+Outcome<JobOptions> options_from(rpc::RunRequest::Reader request) {
+    JobOptions options;
+    options.user = request.getUser();
+    options.group = request.getGroup();
+    options.timeout_ns = request.getTimeoutNs();
+    options.work_bytes = request.getWorkBytes();
+    options.tmp_bytes = request.getTmpBytes();
+    options.log_bytes = request.getLogMaxBytes();
+    options.detached = request.getDetached();
+    options.read_only_work = request.getReadOnlyWork();
+    options.remove_at_end = request.getRemoveAfterwards();
+    options.dry_run = request.getDryRun();
+    switch (request.getNetwork()) {
+    case rpc::RunRequest::Network::NONE:
+        break;
+    case rpc::RunRequest::Network::HOST:
+        options.host_network = true;
+        break;
+    default:
+        return std::unexpected(unimplemented("this kind of network"));
+    }
+    return options;
+}
+
+} // namespace
+
+Outcome<NewJob> new_job_from(rpc::RunRequest::Reader request) {
+    if (asks_for(request.getLimits())) {
+        return std::unexpected(unimplemented("a resource limit of a job"));
+    }
+    auto options = options_from(request);
+    if (!options) {
+        return std::unexpected(options.error());
+    }
+    const auto command = request.getCommand();
+    const auto environment = request.getEnvironment();
+    if (command.size() > kJobArgumentsMax || environment.size() > kJobEnvironmentMax) {
+        return std::unexpected(invalid("command", "there are more than 16384 arguments or environment variables"));
+    }
+    const auto volumes = request.getVolumes();
+    if (volumes.size() > protocol::kJobVolumesMax) {
+        return std::unexpected(invalid("volumes", "a job has at most 16 volumes"));
+    }
+    NewJob job;
+    job.options = *options;
+    job.command = texts_from(command);
+    job.environment = texts_from(environment);
+    job.working_directory = view(request.getWorkingDirectory());
+    job.base = view(request.getBase());
+    job.host_name = view(request.getHostName());
+    job.name = view(request.getName());
+    for (const auto volume : volumes) {
+        job.volumes.push_back({std::string(view(volume.getVolume())), std::string(view(volume.getTarget())), volume.getReadOnly()});
+    }
+    return job;
+}
+
+Outcome<SelectedJob> selected_job(rpc::JobSelector::Reader selector) {
+    const auto scope = scope_from(selector.getScope());
+    if (!scope) {
+        return std::unexpected(scope.error());
+    }
+    return SelectedJob{std::string(view(selector.getJob())), *scope};
+}
+
+Outcome<JobQuery> query_from(rpc::JobService::ListJobsParams::Reader params) {
+    JobQuery query;
+    const auto scope = scope_from(params.getScope());
+    if (!scope) {
+        return std::unexpected(scope.error());
+    }
+    query.scope = *scope;
+    switch (params.getState()) {
+    case rpc::JobState::ANY:
+        break;
+    case rpc::JobState::STARTING:
+        query.state = protocol::JobState::Starting;
+        break;
+    case rpc::JobState::RUNNING:
+        query.state = protocol::JobState::Running;
+        break;
+    case rpc::JobState::ENDED:
+        query.state = protocol::JobState::Ended;
+        break;
+    default:
+        return std::unexpected(invalid("state", "this state is not known", "starting, running and ended are accepted"));
+    }
+    query.name_prefix = view(params.getNamePrefix());
+    query.page_size = page_size_from(params.getPage());
+    query.after = view(params.getPage().getAfter());
+    return query;
+}
+
+kj::Promise<Outcome<Fd>> control_from(rpc::RunRequest::Reader request) {
+    if (request.getDetached() && request.hasControl()) {
+        return Outcome<Fd>(std::unexpected(invalid("control", "a detached job has no control socket", "leave out one of the two")));
+    }
+    if (request.getDetached() || request.getDryRun()) {
+        return Outcome<Fd>(Fd());
+    }
+    if (!request.hasControl()) {
+        return Outcome<Fd>(std::unexpected(invalid("control", "a job needs a control socket")));
+    }
+    auto client = request.getControl();
+    auto known = client.getFd();
+    return known
+        .then([](kj::Maybe<int> given) -> Outcome<Fd> {
+            KJ_IF_MAYBE (fd, given) {
+                Fd copy(::fcntl(*fd, F_DUPFD_CLOEXEC, 0));
+                if (!copy.valid()) {
+                    return std::unexpected(unavailable());
+                }
+                return copy;
+            }
+            return std::unexpected(invalid("control", "no descriptor came with the control capability"));
+        })
+        .attach(kj::mv(client));
+}
+
+} // namespace joblet::api
