@@ -1,6 +1,7 @@
 // Many at once.
 #include <doctest/doctest.h>
 
+#include <csignal>
 #include <cstdlib>
 #include <set>
 
@@ -49,22 +50,25 @@ TEST_CASE("the same name created forty times at once is one volume") {
 }
 
 TEST_CASE("forty jobs at once, each on its own volume and in its own slot, none in another's way") {
-    const Installation here;
-    const int count = std::getenv("JOBLET_TEST_LONG") != nullptr ? 90 : 40;
+    Installation::Options options;
+    options.broker_toml = "[limits]\nrunning_jobs = 400\n";
+    const Installation here(options);
+    const int count = std::getenv("JOBLET_TEST_LONG") != nullptr ? 300 : 40;
     for (int i = 0; i < count; ++i) {
         here.create("v" + std::to_string(i), "1MiB", i % 2 == 0 ? "filesystem" : "memory");
     }
     std::vector<Process> jobs;
     jobs.reserve(static_cast<std::size_t>(count));
     for (int i = 0; i < count; ++i) {
-        jobs.emplace_back(here.shell_command(
-            {"-v", "v" + std::to_string(i) + ":/data"},
-            "echo " + std::to_string(i) + " >/data/f; cut -c 11-21 /proc/self/uid_map; sleep 1; cat /data/f; exit " + std::to_string(i)));
+        jobs.emplace_back(here.shell_command({"-v", "v" + std::to_string(i) + ":/data"},
+                                             "echo " + std::to_string(i) +
+                                                 " >/data/f; cut -c 11-21 /proc/self/uid_map; sleep 1; cat /data/f; exit " +
+                                                 std::to_string(i % 256)));
     }
     std::set<std::string> slots;
     for (int i = 0; i < count; ++i) {
         const auto outcome = jobs[static_cast<std::size_t>(i)].wait(seconds(120));
-        CHECK_MESSAGE(outcome.status == i, outcome.err);
+        CHECK_MESSAGE(outcome.status == i % 256, outcome.err);
         const auto line = outcome.out.find('\n');
         slots.insert(outcome.out.substr(0, line));
         CHECK(outcome.out.substr(line + 1) == std::to_string(i) + "\n");
@@ -99,6 +103,30 @@ TEST_CASE("jobs one after another leave nothing behind") {
     CHECK(becomes_true([&here] { return here.job_groups().empty() && here.loops().empty(); }));
     CHECK(becomes_true([&] { return descriptors() <= before + 8; })); // templates kept in four workers
     CHECK(here.shell({"-v", "data:/data"}, "wc -l </data/f").out == std::to_string(count) + "\n");
+}
+
+TEST_CASE("when all slots are taken, a job is refused and says so, and one that ends makes room") {
+    Installation::Options options;
+    options.broker_toml = "[slots]\ncount = 3\n";
+    const Installation here(options);
+    std::vector<Process> jobs;
+    jobs.reserve(3);
+    for (int i = 0; i < 3; ++i) {
+        jobs.emplace_back(here.shell_command({}, "echo started; sleep 30", i % 2 == 0 ? kAlice : kBob));
+        REQUIRE(jobs.back().wait_for_output("started"));
+    }
+    const auto refused = here.shell({}, "true");
+    CHECK(refused.status == 125);
+    CHECK_MESSAGE(refused.err.find("limited to 3; 3 used") != std::string::npos, refused.err);
+    CHECK(here.run_rnx({"volume", "create", "data", "--size=1MiB"}).status == 1); // mkfs is a job, too
+    CHECK(here.json_of({"volume", "list"}).empty());
+    jobs.front().signal(SIGTERM);
+    CHECK(jobs.front().wait().status == 143);
+    CHECK(becomes_true([&here] { return here.shell({}, "true").status == 0; }));
+    for (std::size_t i = 1; i < jobs.size(); ++i) {
+        jobs[i].signal(SIGTERM);
+        CHECK(jobs[i].wait().status == 143);
+    }
 }
 
 TEST_SUITE_END();

@@ -34,7 +34,7 @@ bool contains_all(const std::set<std::string>& set, std::string_view wanted) {
 // The guest, put into a volume of the user by a job of the user.
 void bring_guest(const Installation& here, uid_t uid) {
     here.create("tools", "16MiB", "filesystem", uid);
-    auto command = here.shell_command({"-v", "tools:/tools"}, "cat >/tools/guest && chmod 755 /tools/guest", uid);
+    auto command = here.shell_command({"-v", "tools:/tools"}, "cat >/tools/guest && chmod 755 /tools /tools/guest", uid);
     command.input = read_file(binary("joblet-guest"));
     REQUIRE(run(command).status == 0);
 }
@@ -147,6 +147,69 @@ TEST_CASE("whatever a job tries beyond its own is answered as the table says, in
                 CHECK((got == answer || (!other.empty() && got == other)));
             }
             CHECK(answers["in_reflink"] == (on_btrfs && place == "/data" ? "ok" : "EOPNOTSUPP"));
+        }
+    }
+}
+
+TEST_CASE("whatever base, user, terminal and network a job has, its rights are the same") {
+    Installation::Options options;
+    options.broker_toml = "[jobs]\nhost_network = true\n";
+    const Installation here(options);
+    bring_guest(here, kAlice);
+    // What differs: an id may be taken by the one who has it, and what is masked, if the kernel has it, can be opened and is empty
+    const auto is_right = [](const guest::ExpectedAnswer& expected, const json& got, bool is_other_user, bool is_masked) {
+        if (expected.attempt == "setuid_other" && is_other_user) {
+            return got == "ok";
+        }
+        return got == expected.answer || (!expected.other.empty() && got == expected.other) ||
+               (expected.attempt == "proc_kcore" && is_masked && got == "ok");
+    };
+    for (const std::string base : {"minimal", "host"}) {
+        for (const std::string user : {"0", "1000"}) {
+            for (const bool has_terminal : {false, true}) {
+                for (const std::string network : {"none", "host"}) {
+                    CAPTURE(base);
+                    CAPTURE(user);
+                    CAPTURE(has_terminal);
+                    CAPTURE(network);
+                    const auto run_guest = [&](const Words& arguments) {
+                        Words line = {"run", "--base", base, "--user", user, "--network", network, "-v", "tools:/tools:ro"};
+                        if (has_terminal) {
+                            line.emplace_back("-t");
+                        }
+                        line.insert(line.end(), {"--", "/tools/guest"});
+                        line.insert(line.end(), arguments.begin(), arguments.end());
+                        const auto outcome = here.run_rnx(line, kAlice);
+                        REQUIRE_MESSAGE(outcome.out.starts_with("{"), outcome.err);
+                        return json::parse(outcome.out);
+                    };
+                    const json answers = run_guest({"attempts", "/work"});
+                    for (const auto& attempt : guest::kAnswers) {
+                        CAPTURE(attempt.attempt);
+                        const json got = answers.value(std::string(attempt.attempt), json());
+                        CAPTURE(got);
+                        CHECK(is_right(attempt, got, user != "0", base == "host"));
+                    }
+                    const json report = run_guest({"report"});
+                    const int id = std::stoi(user);
+                    CHECK(report["uid"] == json({id, id, id}));
+                    CHECK(report["groups"].empty());
+                    CHECK(report["no_new_privs"] == 1);
+                    CHECK(report["seccomp"] == guest::kSeccompFilter);
+                    for (const auto set : guest::kCapabilitySets) {
+                        CHECK(report["capabilities"][std::string(set)] == guest::kNoCapabilities);
+                    }
+                    for (const json& mount : report["mounts"]) {
+                        const std::string target = mount["target"];
+                        CAPTURE(target);
+                        const auto flags = mount["flags"].get<std::set<std::string>>();
+                        // device nodes, and the null device over what is masked
+                        const bool device = target == guest::kDevices || target == "/dev/pts" || target.starts_with("/proc/");
+                        CHECK(contains_all(flags, device ? guest::kDeviceMountFlags : guest::kAnyMountFlags));
+                        CHECK(mount.dump().find(here.root()) == std::string::npos);
+                    }
+                }
+            }
         }
     }
 }

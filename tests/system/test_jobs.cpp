@@ -4,6 +4,7 @@
 #include <fcntl.h>
 
 #include <csignal>
+#include <cstdlib>
 #include <string>
 
 #include "tests/system/installation.h"
@@ -40,6 +41,17 @@ TEST_CASE("stdin, stdout and stderr are the caller's own, byte by byte") {
     const auto both = here.shell({}, "echo out; echo err >&2");
     CHECK(both.out == "out\n");
     CHECK(both.err == "err\n");
+}
+
+TEST_CASE("a large binary stdin arrives unchanged, from a file and from a pipe") {
+    const Installation here;
+    const std::string file = here.root() + "/bytes";
+    const char* const size = std::getenv("JOBLET_TEST_LONG") != nullptr ? "1G" : "64M";
+    REQUIRE(run({{"/bin/sh", "-c", std::string("head -c ") + size + " /dev/urandom >" + file}}, seconds(120)).status == 0);
+    const std::string sum = run({{"/bin/sh", "-c", "md5sum <" + file}}, seconds(120)).out;
+    const std::string rnx = here.root() + "/rnx --socket " + here.socket() + " run -- md5sum";
+    CHECK(run({{"/bin/sh", "-c", rnx + " <" + file}}, seconds(120)).out == sum);
+    CHECK(run({{"/bin/sh", "-c", "cat " + file + " | " + rnx}}, seconds(120)).out == sum);
 }
 
 TEST_CASE("the first word that is no option ends rnx's options, with or without --") {
