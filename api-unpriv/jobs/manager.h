@@ -37,7 +37,7 @@ struct NewJob {
     Fd control; // in which the job's stdio waits; of a job that is detached or not started: none
 };
 struct Started {
-    Job job;                    // with a dry run it has no id
+    Job job;                           // with a dry run it has no id
     std::optional<PlannedWorld> world; // with a dry run
 };
 // Its two files, open for reading, in no particular order.

@@ -5,7 +5,8 @@
 
 namespace joblet::api {
 
-PlannedWorld world_of(const protocol::JobWorld& granted, const Job& job, const JobOptions& options, JobSpec spec, const VolumeIndex& volumes) {
+PlannedWorld world_of(const protocol::JobWorld& granted, const Job& job, const JobOptions& options, JobSpec spec,
+                      const VolumeIndex& volumes) {
     PlannedWorld world;
     world.uid_first = granted.slot_first;
     world.uid_count = granted.slot_ids;

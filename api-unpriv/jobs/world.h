@@ -32,6 +32,7 @@ struct PlannedWorld {
 };
 
 // Pure: from what the broker would grant and what was asked for. `volumes` has their sizes.
-PlannedWorld world_of(const protocol::JobWorld& granted, const Job& job, const JobOptions& options, JobSpec spec, const VolumeIndex& volumes);
+PlannedWorld world_of(const protocol::JobWorld& granted, const Job& job, const JobOptions& options, JobSpec spec,
+                      const VolumeIndex& volumes);
 
 } // namespace joblet::api
