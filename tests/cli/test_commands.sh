@@ -3,6 +3,7 @@
 # shellcheck disable=SC2016 # what is in single quotes is for the shells of jobs
 set -euo pipefail
 # shellcheck source=tests/cli/common.sh
+# shellcheck source=tests/cli/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 status_of() {

@@ -2,6 +2,7 @@
 # The completion scripts in the shells that they are for.
 set -euo pipefail
 # shellcheck source=tests/cli/common.sh
+# shellcheck source=tests/cli/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 for shell in bash zsh fish; do
   rnx completion "$shell" >"$scratch/$shell"
