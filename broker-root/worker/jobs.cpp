@@ -103,7 +103,8 @@ Outcome<Jobs::Prepared> Jobs::prepare(const PrepareJob& order, int user_namespac
     auto placed = place(kVolumesMount, make_volumes_tmpfs(volumes));
     if (placed) {
         const bool read_only = (order.flags & kPrepareReadOnlyWork) != 0;
-        placed = place(kWorkMount, make_slot_tmpfs(order.work_bytes, 0700, slot,
+        // A job's user, whoever it is in there, gets a /work of his own from the stage, but not one that nobody can change
+        placed = place(kWorkMount, make_slot_tmpfs(order.work_bytes, read_only ? 0755 : 0700, slot,
                                                    read_only ? Attributes::ReadOnlyNoSuidNoDev : Attributes::NoSuidNoDev));
     }
     if (placed) {

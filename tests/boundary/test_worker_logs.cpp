@@ -180,7 +180,7 @@ TEST_CASE("a read-only work is still the slot's, and nothing can be made in it")
     const Fd& work = reply.descriptors[kWorkMount];
     CHECK((mount_flags(work) & (ST_RDONLY | ST_NOSUID | ST_NODEV)) == (ST_RDONLY | ST_NOSUID | ST_NODEV));
     CHECK(status_of(work).st_uid == kWorkerTestSlot);
-    CHECK((status_of(work).st_mode & 07777U) == 0700);
+    CHECK((status_of(work).st_mode & 07777U) == 0755);
     CHECK_FALSE(write_as_slot(work, "file", "x"));
     CHECK(write_as_slot(reply.descriptors[kTmpMount], "file", "x"));
 }

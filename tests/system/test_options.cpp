@@ -42,6 +42,11 @@ TEST_CASE("environment, working directory, host name and user are as asked") {
     const auto user =
         here.shell({"--user", "1000:50"}, "id -u; id -g; touch /work/mine /tmp/mine && stat -c %u /work/mine; echo x >/dev/stdout");
     CHECK_MESSAGE(user.out == "1000\n50\n1000\nx\n", user.err);
+    CHECK(here.shell({"--user", "1000", "--read-only-work"}, "pwd").out == "/work\n");
+    here.create("data");
+    REQUIRE(here.shell({"-v", "data"}, "chmod 777 /volumes/data").status == 0);
+    CHECK(here.shell({"--user", "1000", "-v", "data"}, "echo x >/volumes/data/f; stat -c %u /volumes/data/f").out == "1000\n");
+    CHECK(here.shell({"-v", "data"}, "stat -c %u /volumes/data/f").out == "1000\n");
     for (const char* const bad : {"65536", "-1", "alice", "1:", "1:2:3"}) {
         CHECK(here.run_rnx({"run", "--user", bad, "--", "true"}).status != 0);
     }
