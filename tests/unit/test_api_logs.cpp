@@ -35,7 +35,10 @@ auto logs(Client& client, const std::string& job, bool everybody = false) {
 std::string contents_of(Client& client, rpc::Descriptor::Client descriptor) {
     const auto fd = client.wait(descriptor.getFd());
     std::array<char, 64> bytes{};
-    const auto size = fd == nullptr ? -1 : ::pread(KJ_ASSERT_NONNULL(fd), bytes.data(), bytes.size(), 0);
+    ssize_t size = -1;
+    KJ_IF_MAYBE (number, fd) {
+        size = ::pread(*number, bytes.data(), bytes.size(), 0);
+    }
     return size < 0 ? std::string("nothing") : std::string(bytes.data(), static_cast<std::size_t>(size));
 }
 std::size_t open_descriptors() {
