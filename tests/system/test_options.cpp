@@ -84,7 +84,6 @@ TEST_CASE("sizes of /work and /tmp are held, and bounded by broker.toml") {
 }
 
 TEST_CASE("the network is loopback alone, and the host's only where root allows it") {
-    const std::string count = "ip -o link 2>/dev/null | wc -l; cat /proc/net/dev 2>/dev/null | wc -l";
     {
         const Installation here;
         const auto refused = here.shell({"--network", "host"}, "true");
