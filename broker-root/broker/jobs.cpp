@@ -18,23 +18,24 @@ namespace {
 
 constexpr std::size_t kHostNameDigits = 12; // as container engines show ids
 
+bool may_manage(const Job& job, const Client& client, protocol::Authority authority) {
+    return job.record.owner_uid == client.uid || (authority == protocol::Authority::Admin && client.admin);
+}
+
+} // namespace
+
 protocol::JobEntry entry_of(const Job& job) {
     protocol::JobEntry entry;
     entry.id = job.record.id;
     entry.started_ns = job.record.started_ns;
-    entry.exit = job.exit;
+    // Known as soon as the stage has reported it; the job has ended when its volumes are free
+    entry.exit = job.state == protocol::JobState::Ended ? job.exit : ExitRecord{};
     entry.owner_uid = job.record.owner_uid;
     entry.state = job.state;
     entry.volume_count = static_cast<std::uint32_t>(job.volumes.size());
     std::ranges::transform(job.volumes, entry.volumes.begin(), &AttachedVolume::id);
     return entry;
 }
-
-bool may_manage(const Job& job, const Client& client, protocol::Authority authority) {
-    return job.record.owner_uid == client.uid || (authority == protocol::Authority::Admin && client.admin);
-}
-
-} // namespace
 
 worker::JobRecord make_job_record(std::uint32_t owner, std::uint32_t slot, worker::JobKind kind) {
     worker::JobRecord record;

@@ -79,6 +79,9 @@ struct SystemJob {
     std::optional<worker::MountVolume> volume; // in the trash
 };
 
+// What joblet-api and clients are told of it; always a message that decodes.
+protocol::JobEntry entry_of(const Job& job);
+
 // A new id, started now.
 worker::JobRecord make_job_record(std::uint32_t owner, std::uint32_t slot, worker::JobKind kind);
 

@@ -52,7 +52,17 @@ std::vector<pid_t> all_pids() {
     return pids;
 }
 
+std::vector<const Installation*> installations; // that stand now
+
 } // namespace
+
+void print_logs() {
+    constexpr std::size_t kEnd = 4000;
+    for (const Installation* here : installations) {
+        const auto log = here->log();
+        fmt::print(stderr, "the log of {} ends with:\n{}\n", here->root(), log.substr(log.size() - std::min(log.size(), kEnd)));
+    }
+}
 
 std::string binary(const std::string& name) {
     return std::string(JOBLET_BINARIES) + "/" + name;
@@ -99,6 +109,7 @@ Installation::Installation(const Options& options) : arguments_(options.argument
         fs::remove_all(root_);
         throw;
     }
+    installations.push_back(this);
 }
 
 void Installation::mount_store(const StoreMount& store) {
@@ -217,6 +228,7 @@ void Installation::kill_jobletd() {
 }
 
 Installation::~Installation() {
+    std::erase(installations, this);
     if (jobletd_ > 0) {
         CHECK_MESSAGE(stop() == 0, "jobletd did not stop: ", log());
     }

@@ -103,6 +103,9 @@ class Installation {
 
 std::string binary(const std::string& name);
 
+// Prints the ends of the logs of all installations there are: what a failed check says of its cause.
+void print_logs();
+
 // Files of a process's mounts, sorted: /proc/PID/mountinfo without the numbers that any mount anywhere changes.
 std::vector<std::string> mounts_of(pid_t pid);
 

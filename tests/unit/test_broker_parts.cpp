@@ -8,11 +8,13 @@
 #include <array>
 #include <cstdio>
 #include <cstdlib>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "broker-root/broker/config.h"
 #include "broker-root/broker/event_loop.h"
+#include "broker-root/broker/jobs.h"
 #include "broker-root/broker/registry.h"
 #include "broker-root/broker/task.h"
 
@@ -63,6 +65,23 @@ class ConfiguredRoot {
 };
 
 } // namespace
+
+TEST_CASE("what is told of a job decodes between the report of its exit and its end, too") {
+    EventLoop loop;
+    Job job(loop);
+    job.record = make_job_record(1000, 3, worker::JobKind::User);
+    job.exit.magic = kExitMagic;
+    job.exit.kind = ExitKind::Exited;
+    job.exit.started_ns = job.record.started_ns;
+    job.exit.ended_ns = job.record.started_ns + 1;
+    for (const auto state : {protocol::JobState::Running, protocol::JobState::Ended}) {
+        job.state = state;
+        protocol::JobChanged told;
+        told.job = entry_of(job);
+        CHECK(protocol::decode_message(std::as_bytes(std::span(&told, 1)), 0).has_value());
+        CHECK((told.job.exit.kind == ExitKind::Exited) == (state == protocol::JobState::Ended));
+    }
+}
 
 TEST_CASE("a name is taken once per owner, and usage counts what is there and what is being made") {
     Registry registry;
