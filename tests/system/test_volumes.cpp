@@ -175,6 +175,7 @@ TEST_CASE("the owner on disk of what a job makes is of the foreign range, never 
     const Installation here;
     here.create("data");
     REQUIRE(here.shell({"-v", "data:/data"}, "touch /data/f").status == 0);
+    REQUIRE(becomes_true([&here] { return here.loops().empty(); })); // written back when it is unmounted
     const std::string id = here.json_of({"volume", "inspect", "data"})["id"];
     const auto owner = run({{"/usr/sbin/debugfs", "-R", "stat /f", here.state() + "/volumes/" + id + "/image"}});
     CHECK_MESSAGE(std::regex_search(owner.out, std::regex("User: *2147352576 +Group: *2147352576")), owner.out);
