@@ -5,7 +5,7 @@
 
 #include "api-unpriv/errors.h"
 #include "api-unpriv/volumes/index.h"
-#include "shared/protocol.h"
+#include "shared/protocol_messages.h"
 
 namespace joblet::api {
 

@@ -9,7 +9,7 @@ namespace joblet::api {
 
 Daemon::Daemon(kj::AsyncIoContext& io, int broker, StoreWriter& store, const ApiConfig& config)
     : io_(io), timer_(io.provider->getTimer()), config_(config), broker_(io.unixEventPort, broker, *this), volumes_(broker_, store),
-      bases_(broker_), jobs_(broker_, store, volumes_, bases_, timer_, config), sessions_(*this) {
+      bases_(broker_), doctor_(broker_, volumes_.index()), jobs_(broker_, store, volumes_, bases_, timer_, config), sessions_(*this) {
     volumes_.set_holders([this](const VolumeId& volume) { return jobs_.holding(volume); });
 }
 
@@ -43,12 +43,13 @@ void Daemon::on_connection(const protocol::Connection& connection, Fd socket) {
 
 void Daemon::serve(Visitor visitor) {
     const Caller caller{visitor.connection.uid, visitor.connection.admin != 0, visitor.connection.number};
-    sessions_.add(Session::serve(*io_.lowLevelProvider, timer_, std::move(visitor.socket), caller, {volumes_, jobs_, bases_}, config_)
-                      .then([this, caller]() {
-                          protocol::CloseConnection request;
-                          request.header.connection = caller.connection;
-                          return broker_.request(request).ignoreResult();
-                      }));
+    sessions_.add(
+        Session::serve(*io_.lowLevelProvider, timer_, std::move(visitor.socket), caller, {volumes_, jobs_, bases_, doctor_}, config_)
+            .then([this, caller]() {
+                protocol::CloseConnection request;
+                request.header.connection = caller.connection;
+                return broker_.request(request).ignoreResult();
+            }));
 }
 
 void Daemon::on_volume_changed(const protocol::VolumeChanged& news) {

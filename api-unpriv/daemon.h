@@ -8,6 +8,7 @@
 #include "api-unpriv/broker_client.h"
 #include "api-unpriv/config.h"
 #include "api-unpriv/host/bases.h"
+#include "api-unpriv/host/doctor.h"
 #include "api-unpriv/jobs/manager.h"
 #include "api-unpriv/store/writer.h"
 #include "api-unpriv/volumes/manager.h"
@@ -42,6 +43,7 @@ class Daemon final : private BrokerListener, private kj::TaskSet::ErrorHandler {
     BrokerClient broker_;
     VolumeManager volumes_;
     Bases bases_;
+    Doctor doctor_;
     JobManager jobs_;
     bool loaded_ = false;
     std::vector<Visitor> early_; // who came before everything was loaded

@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "api-unpriv/host/missing.h"
 #include "shared/size.h"
 
 namespace joblet::api {
@@ -15,28 +16,41 @@ namespace {
 using protocol::LimitKind;
 using protocol::Reply;
 
+enum class Unit : std::uint8_t { Bytes, Count, Thousandths };
 struct LimitRow {
     LimitKind kind;
     std::string_view key;  // in broker.toml, unless it is fixed
     std::string_view what; // follows "the limit of"
-    bool is_size;
+    Unit unit;
 };
 constexpr std::array kLimits = {
-    LimitRow{LimitKind::VolumeSize, "limits.largest_volume", "the size of one volume", true},
-    LimitRow{LimitKind::VolumesPerUser, "limits.volumes", "volumes per user", false},
-    LimitRow{LimitKind::BytesPerUser, "limits.total_size", "the total size of a user's volumes", true},
-    LimitRow{LimitKind::JobsPerUser, "limits.running_jobs", "running jobs per user", false},
-    LimitRow{LimitKind::AttachedMemoryPerUser, "limits.memory_size", "the size of a user's memory volumes in jobs", true},
-    LimitRow{LimitKind::AttachedMemoryOfHost, "volumes.memory_budget", "the size of all memory volumes in jobs on this host", true},
-    LimitRow{LimitKind::Slots, "slots.count", "jobs alive on this host", false},
-    LimitRow{LimitKind::WorkSize, "jobs.work_size_max", "the size of a job's /work", true},
-    LimitRow{LimitKind::TmpSize, "jobs.tmp_size_max", "the size of a job's /tmp", true},
-    LimitRow{LimitKind::LogSize, "jobs.log_size_max", "the size of a job's log", true},
-    LimitRow{LimitKind::VolumesPerJob, "volumes_per_job", "volumes per job", false}, // nobody can set it
+    LimitRow{LimitKind::VolumeSize, "limits.largest_volume", "the size of one volume", Unit::Bytes},
+    LimitRow{LimitKind::VolumesPerUser, "limits.volumes", "volumes per user", Unit::Count},
+    LimitRow{LimitKind::BytesPerUser, "limits.total_size", "the total size of a user's volumes", Unit::Bytes},
+    LimitRow{LimitKind::JobsPerUser, "limits.running_jobs", "running jobs per user", Unit::Count},
+    LimitRow{LimitKind::AttachedMemoryPerUser, "limits.memory_size", "the size of a user's memory volumes in jobs", Unit::Bytes},
+    LimitRow{LimitKind::AttachedMemoryOfHost, "volumes.memory_budget", "the size of all memory volumes in jobs on this host", Unit::Bytes},
+    LimitRow{LimitKind::Slots, "slots.count", "jobs alive on this host", Unit::Count},
+    LimitRow{LimitKind::WorkSize, "jobs.work_size_max", "the size of a job's /work", Unit::Bytes},
+    LimitRow{LimitKind::TmpSize, "jobs.tmp_size_max", "the size of a job's /tmp", Unit::Bytes},
+    LimitRow{LimitKind::LogSize, "jobs.log_size_max", "the size of a job's log", Unit::Bytes},
+    LimitRow{LimitKind::VolumesPerJob, "volumes_per_job", "volumes per job", Unit::Count}, // nobody can set it
+    LimitRow{LimitKind::Memory, "jobs.memory_max", "the memory of a job", Unit::Bytes},
+    LimitRow{LimitKind::Processes, "jobs.processes_max", "the number of processes of a job", Unit::Count},
+    LimitRow{LimitKind::Cpus, "jobs.cpus_max", "the number of CPUs of a job", Unit::Thousandths},
 };
 
-std::string amount(std::uint64_t value, bool is_size) {
-    return is_size ? format_size(value) : std::to_string(value);
+std::string amount(std::uint64_t value, Unit unit) {
+    constexpr double kThousand = 1000;
+    switch (unit) {
+    case Unit::Bytes:
+        return format_size(value);
+    case Unit::Thousandths:
+        return fmt::format("{:g}", static_cast<double>(value) / kThousand);
+    case Unit::Count:
+        break;
+    }
+    return std::to_string(value);
 }
 
 void add_amounts(Refusal& refusal, const Reply& reply) {
@@ -45,13 +59,28 @@ void add_amounts(Refusal& refusal, const Reply& reply) {
     refusal.fields.emplace_back("asked", std::to_string(reply.asked));
 }
 
+// What it holds stands against a smaller limit: of inodes, if that is how many were asked for.
+Refusal holds_more(const Reply& reply, const Subject& subject) {
+    const bool counts_inodes = subject.inodes_asked != 0 && reply.asked == subject.inodes_asked;
+    const auto shown = [&](std::uint64_t value) { return counts_inodes ? fmt::format("{} inodes", value) : format_size(value); };
+    Refusal refusal{{ErrorCode::LimitExceeded,
+                     fmt::format("cannot {}: it holds {} already, so it cannot be made smaller than that; {} asked for", subject.doing,
+                                 shown(reply.used), shown(reply.asked)),
+                     "ask for more, or remove files from it first"},
+                    {{"limit_name", "volume_usage"}}}; // nobody can set it
+    add_amounts(refusal, reply);
+    return refusal;
+}
+
 Refusal limit_exceeded(const Reply& reply, const Subject& subject) {
+    if (reply.which == static_cast<std::uint32_t>(LimitKind::VolumeUsage)) {
+        return holds_more(reply, subject);
+    }
     Refusal refusal{{ErrorCode::LimitExceeded, {}, "ask for less, remove what is not needed, or ask this host's administrator"}, {}};
     for (const auto& row : kLimits) {
         if (static_cast<std::uint32_t>(row.kind) == reply.which) {
-            refusal.error.message =
-                fmt::format("cannot {}: {} is limited to {}; {} used, {} asked for", subject.doing, row.what,
-                            amount(reply.limit, row.is_size), amount(reply.used, row.is_size), amount(reply.asked, row.is_size));
+            refusal.error.message = fmt::format("cannot {}: {} is limited to {}; {} used, {} asked for", subject.doing, row.what,
+                                                amount(reply.limit, row.unit), amount(reply.used, row.unit), amount(reply.asked, row.unit));
             refusal.fields.emplace_back("limit_name", row.key);
             add_amounts(refusal, reply);
             return refusal;
@@ -106,29 +135,6 @@ Refusal in_use(const Reply& reply, const Subject& subject) {
     return refusal;
 }
 
-struct MissingRow {
-    Step step;
-    int sys_errno;
-    std::string_view hint;
-};
-constexpr std::array kMissing = {
-    MissingRow{Step::LimitSubvolume, ENOTCONN,
-               "quotas are off on the store's btrfs; this host's administrator turns them on with: btrfs quota enable /var/lib/joblet"},
-    MissingRow{Step::MakeSubvolume, ENOTTY, "the store is not on btrfs; leave the backend out, or choose image"},
-    MissingRow{Step::LimitSubvolume, 0, "btrfs cannot limit inodes; leave their number out, or choose the image backend"},
-    MissingRow{Step::AttachVolume, 0,
-               "the service was started anew since this job began; only jobs that began after it can be given volumes"},
-};
-
-std::string what_is_missing(const Reply& reply) {
-    for (const auto& row : kMissing) {
-        if (row.step == reply.step && row.sys_errno == reply.sys_errno) {
-            return std::string(row.hint);
-        }
-    }
-    return "this host cannot hold what was asked for";
-}
-
 Refusal not_found(const Reply& reply, const Subject& subject) {
     if (!reply.job.is_none() && !subject.asked_job.empty()) {
         return no_such_job(subject.asked_job);
@@ -165,6 +171,8 @@ Refusal conflict(const Reply& reply, const Subject& subject) {
         return refusal("the job has it already, or another volume of that name", "detach that one first");
     case protocol::RequestType::DeleteVolume:
         return in_trash_already(subject.volume_name);
+    case protocol::RequestType::ResizeVolume:
+        return in_trash(subject.volume_name);
     default:
         return refusal(fmt::format("{} exists and is different", volume_called(reply, subject)),
                        "choose another name, or ask for exactly what is there");
@@ -184,6 +192,16 @@ Refusal failed(const Reply& reply, const Subject& subject) {
         refusal.fields.emplace_back("errno", errno_name(reply.sys_errno));
     }
     refusal.fields.emplace_back("step", step_phrase(reply.step));
+    return refusal;
+}
+
+Refusal unsupported(const Reply& reply, const Subject& subject) {
+    Refusal refusal = failed(reply, subject);
+    if (const auto missing = missing_controller(reply.step, reply.sys_errno)) {
+        refusal.error.message = fmt::format("cannot {}: this host's kernel cannot hold {} (controller {} is not enabled for joblet)",
+                                            subject.doing, missing->limit, missing->controller);
+    }
+    refusal.error.hint = what_is_missing(reply.step, reply.sys_errno);
     return refusal;
 }
 
@@ -302,8 +320,7 @@ Refusal refusal_from(const Reply& reply, const Subject& subject) {
         refusal = {{ErrorCode::Unimplemented, fmt::format("cannot {}: it is not available in this version", subject.doing), {}}, {}};
         break;
     case ErrorCode::Unsupported:
-        refusal = failed(reply, subject);
-        refusal.error.hint = what_is_missing(reply);
+        refusal = unsupported(reply, subject);
         break;
     case ErrorCode::InvalidArgument:
         refusal = failed(reply, subject);

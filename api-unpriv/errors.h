@@ -1,6 +1,7 @@
 // Refusals as users read them: a code, one sentence, what to do about it, and the same facts for programs.
 #pragma once
 
+#include <cstdint>
 #include <expected>
 #include <string>
 #include <string_view>
@@ -8,7 +9,7 @@
 #include <vector>
 
 #include "shared/error.h"
-#include "shared/protocol.h"
+#include "shared/protocol_messages.h"
 
 namespace joblet::api {
 
@@ -42,12 +43,13 @@ Refusal too_many(std::string_view key, std::uint64_t limit, std::string_view of_
 
 // What a request was about, for the sentence that refuses it.
 struct Subject {
-    std::string doing;       // "create volume \"data\""
-    std::string volume_name; // of the volume the broker names in its reply, if known
-    std::string asked;       // what to call a thing that was not found
-    bool about_job = false;  // a thing that was not found is a job
-    std::string asked_job;   // of a volume and a job: what to call the job, if that was not found
-    std::vector<JobId> jobs; // what else holds a volume that is in use, beside the job in the reply
+    std::string doing;              // "create volume \"data\""
+    std::string volume_name;        // of the volume the broker names in its reply, if known
+    std::string asked;              // what to call a thing that was not found
+    bool about_job = false;         // a thing that was not found is a job
+    std::string asked_job;          // of a volume and a job: what to call the job, if that was not found
+    std::vector<JobId> jobs;        // what else holds a volume that is in use, beside the job in the reply
+    std::uint64_t inodes_asked = 0; // of a volume that is resized: how many it is to have, if not as many as there is room for
 };
 // Precondition: reply.code is not Ok.
 Refusal refusal_from(const protocol::Reply& reply, const Subject& subject);

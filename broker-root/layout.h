@@ -5,6 +5,8 @@
 #include <string>
 #include <string_view>
 
+#include "shared/host_uids.h"
+
 namespace joblet {
 
 // root is "" or an absolute path without trailing slash. All of these are made by jobletd, root-owned, before anything
@@ -53,11 +55,9 @@ inline constexpr int kApiBrokerFd = 3;         // SEQPACKET to the broker
 // The program ended because its configuration is wrong; jobletd stops instead of starting it again (EX_CONFIG).
 inline constexpr int kExitConfiguration = 78;
 
-// Host uids. Slots: n-th slot is [kSlotFirst + n * 65536, + 65536). On disk volumes belong to kForeignFirst + n.
-inline constexpr std::uint32_t kSlotIds = 65536;
+// Host uids. Slots: n-th slot is [kSlotFirst + n * kSlotIds, + kSlotIds), unless configured otherwise.
 inline constexpr std::uint32_t kSlotFirst = 0x70000000;
 inline constexpr std::uint32_t kSlotCount = 0x0FFE;
-inline constexpr std::uint32_t kForeignFirst = 0x7FFE0000;
 // Used for joblet-api under --root where there is no user `joblet`: above every slot and the foreign range.
 inline constexpr std::uint32_t kFallbackApiUid = 0x7FFFFFF0;
 

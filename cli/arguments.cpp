@@ -21,9 +21,10 @@ class Grammar {
         : app_("Volumes for jobs, with limits that the kernel holds.", "rnx"), run_(app_, options_), job_(app_, options_),
           volume_(app_, options_), base_(app_.add_subcommand("base", "show the root file systems that a job can have")),
           base_list_(base_->add_subcommand("list", "show the bases of this host")),
+          doctor_(app_.add_subcommand("doctor", "show what this host can hold, and whether the daemons' records are true")),
           completion_(app_.add_subcommand("completion", "print a script that lets your shell complete the words of rnx")),
           version_(app_.add_subcommand("version", "show the versions of rnx and of the daemon")) {
-        set_up(app_, options_, "rnx [--socket PATH] run|job|volume|base|completion|version …",
+        set_up(app_, options_, "rnx [--socket PATH] run|job|volume|base|doctor|completion|version …",
                "Examples:\n"
                "  rnx volume create data --size=1GB\n"
                "  rnx run --volume data -- sh -c 'date >>/volumes/data/log'");
@@ -33,6 +34,13 @@ class Grammar {
         base_->require_subcommand(1);
         set_up(*base_list_, options_, "rnx base list [--format=table|json|yaml]", "Example:\n  rnx base list --format=json");
         base_list_->alias("ls");
+        set_up(*doctor_, options_, "rnx doctor [--format=table|json|yaml]",
+               "What is missing is told with what is lost by it and how to get it. Exit status: 0; 1 if store, records and\n"
+               "kernel do not agree, which is told to root and admins only, or if the daemon could not be asked.\n"
+               "\n"
+               "Examples:\n"
+               "  rnx doctor\n"
+               "  rnx doctor --format=json");
         set_up(*completion_, options_, "rnx completion bash|zsh|fish",
                "Examples:\n"
                "  rnx completion bash >~/.local/share/bash-completion/completions/rnx\n"
@@ -145,6 +153,9 @@ class Grammar {
         if (app_.got_subcommand(base_)) {
             return BaseListing{};
         }
+        if (app_.got_subcommand(doctor_)) {
+            return Doctor{};
+        }
         if (app_.got_subcommand(completion_)) {
             constexpr std::array kShells = {Word{"bash", Completion::Shell::Bash}, Word{"zsh", Completion::Shell::Zsh},
                                             Word{"fish", Completion::Shell::Fish}};
@@ -156,7 +167,8 @@ class Grammar {
         if (app_.got_subcommand(volume_.app())) {
             return volume_.take();
         }
-        throw Refused{invalid("a command is missing", "commands are run, job, volume, base, completion and version; see rnx --help")};
+        throw Refused{
+            invalid("a command is missing", "commands are run, job, volume, base, doctor, completion and version; see rnx --help")};
     }
 
     bool version_flag_ = false;
@@ -167,6 +179,7 @@ class Grammar {
     VolumeGrammar volume_;
     CLI::App* base_;
     CLI::App* base_list_;
+    CLI::App* doctor_;
     CLI::App* completion_;
     CLI::App* version_;
     std::string shell_;

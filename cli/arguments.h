@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "shared/error.h"
+#include "shared/protocol_types.h"
 
 namespace joblet::cli {
 
@@ -49,13 +50,16 @@ struct LabelFilter {
 };
 
 // Wherever a name or `names` of volumes or jobs stand below, each fits the grammar of names, which ids fit too, and there is at
-// least one.
+// least one, unless it says so.
 struct VolumeCreate {
     std::string name;
     std::uint64_t size_bytes = 0;
     VolumeKind kind = VolumeKind::Filesystem;
     VolumeBackend backend = VolumeBackend::Auto; // one that can hold that kind
     std::uint64_t inodes = 0;                    // 0: the backend's default
+    std::uint64_t soft_size_bytes = 0;           // 0: none; otherwise below the hard one, and not of every kind and backend
+    std::uint64_t soft_inodes = 0;               // likewise, if `inodes` is given
+    protocol::IoLimits io;                       // 0: none; not of memory
     std::vector<Label> labels;                   // no key twice
 };
 struct VolumeList {
@@ -79,6 +83,18 @@ struct VolumeLabel {
 struct VolumeRename {
     std::string name;
     std::string new_name;
+};
+inline constexpr std::uint64_t kNoSoftLimit = ~std::uint64_t{0}; // as the schema says it of resizeVolume
+struct VolumeResize {
+    std::string name;
+    std::uint64_t size_bytes = 0; // 0 in each: as it is; one at least is not
+    std::uint64_t inodes = 0;
+    std::uint64_t soft_size_bytes = 0; // kNoSoftLimit: from now on there is none
+    std::uint64_t soft_inodes = 0;
+};
+struct VolumeUsage {
+    std::vector<std::string> names; // empty: all in scope
+    Scope scope;
 };
 struct VolumeRemove {
     std::vector<std::string> names;
@@ -114,6 +130,16 @@ struct Variable {
     std::string name;                 // not empty, without '='
     std::optional<std::string> value; // nullopt: as the caller has it
 };
+// Each is held by the kernel or the run is refused; 0: as configured, and of `io` as the volumes have it.
+struct JobLimits {
+    std::uint64_t memory_bytes = 0;
+    std::uint64_t swap_bytes = 0; // besides memory
+    std::uint64_t processes = 0;
+    std::uint64_t cpu_milli = 0; // thousandths of one CPU
+    protocol::IoLimits io;
+
+    bool operator==(const JobLimits&) const = default;
+};
 struct Run {
     std::vector<RunVolume> volumes;             // none twice, no two targets overlap
     std::vector<std::string> environment_files; // paths; what they set comes before `environment`
@@ -129,7 +155,8 @@ struct Run {
     std::uint64_t work_bytes = 0;    // 0: as configured; so are the next two
     std::uint64_t tmp_bytes = 0;
     std::uint64_t log_bytes = 0; // only if detached
-    bool terminal = false;       // a terminal of the job's own; not if detached
+    JobLimits limits;
+    bool terminal = false; // a terminal of the job's own; not if detached
     bool detached = false;
     bool remove_afterwards = false; // only if detached
     bool host_network = false;
@@ -178,6 +205,7 @@ struct JobPrune {
     Scope scope;
 };
 struct BaseListing {};
+struct Doctor {};
 struct Completion {
     enum class Shell : std::uint8_t { Bash, Zsh, Fish };
     Shell shell = Shell::Bash;
@@ -192,9 +220,9 @@ struct ShowText {
     std::string text;
 };
 
-using Command = std::variant<VolumeCreate, VolumeList, VolumeInspect, VolumeLabel, VolumeRename, VolumeRemove, VolumeRestore, VolumeProtect,
-                             VolumeAttach, VolumeDetach, Run, JobList, JobInspect, JobLogs, JobStop, JobKill, JobWait, JobRemove, JobPrune,
-                             BaseListing, Completion, Complete, Version, ShowText>;
+using Command = std::variant<VolumeCreate, VolumeList, VolumeInspect, VolumeLabel, VolumeRename, VolumeResize, VolumeUsage, VolumeRemove,
+                             VolumeRestore, VolumeProtect, VolumeAttach, VolumeDetach, Run, JobList, JobInspect, JobLogs, JobStop, JobKill,
+                             JobWait, JobRemove, JobPrune, BaseListing, Doctor, Completion, Complete, Version, ShowText>;
 
 struct CommandLine {
     Format format = Format::Table;

@@ -9,7 +9,6 @@
 #include "shared/duration.h"
 #include "shared/name.h"
 #include "shared/protocol.h"
-#include "shared/size.h"
 
 namespace joblet::cli {
 namespace {
@@ -64,17 +63,8 @@ std::chrono::seconds take_timeout(std::string_view text) {
     return *timeout;
 }
 
-// 0 if it was not given.
 std::uint64_t take_room(std::string_view what, std::string_view text, std::uint64_t least) {
-    if (text.empty()) {
-        return 0;
-    }
-    const auto size = take_size(what, text);
-    if (size < least || size > protocol::kVolumeSizeMax) {
-        throw Refused{invalid("the " + std::string(what) + " " + in_quotes(text) + " is not possible",
-                              "it is at least " + format_size(least) + " and at most " + format_size(protocol::kVolumeSizeMax))};
-    }
-    return size;
+    return take_size_within(what, text, least, protocol::kVolumeSizeMax);
 }
 
 } // namespace
@@ -85,18 +75,21 @@ RunGrammar::RunGrammar(CLI::App& rnx, CommonOptions& options)
            "The first word that is no option is the COMMAND; what follows is never an option of rnx.\n"
            "Exit status: the command's own; 128 + n if signal n ended it; 125 if rnx or the daemon failed;\n"
            "126 if the command could not be executed; 127 if it was not found.\n"
+           "Every limit is held by the kernel, or the run is refused; --dry-run shows them.\n"
            "\n"
            "Examples:\n"
            "  rnx run --volume data -- sh -c 'date >>/volumes/data/log'\n"
            "  rnx run -v data:/data:ro -v cache sort -u /data/names\n"
            "  rnx run -it sh\n"
            "  rnx run -d --name train --timeout 2h -e EPOCHS=10 -v data sh /volumes/data/train.sh\n"
+           "  rnx run --memory 512MB --pids 100 --cpus 1.5 --write-bps 10MB -v data sh /volumes/data/build.sh\n"
            "  rnx run --dry-run --network host -v data sh");
     add_value(*run_, "-v,--volume", volumes_, "VOLUME",
               "a volume to have at /volumes/NAME, and at /PATH; ro: read-only; again for another one");
     add_ways();
     add_process();
     add_world();
+    limits_.add_to(*run_);
 }
 
 void RunGrammar::add_ways() {
@@ -135,6 +128,7 @@ Run RunGrammar::take(std::span<const std::string> command) const {
     take_volumes(run);
     take_process(run);
     take_world(run);
+    run.limits = limits_.take();
     if (command.empty()) {
         throw Refused{invalid("the COMMAND to run is missing", "usage: " + usage_of(*run_))};
     }

@@ -8,6 +8,7 @@
 
 #include "cli/arguments.h"
 #include "cli/grammar.h"
+#include "cli/limit_words.h"
 
 namespace joblet::cli {
 
@@ -46,6 +47,7 @@ class RunGrammar {
     std::string work_size_;
     std::string tmp_size_;
     std::string log_size_;
+    JobLimitOptions limits_;
     bool terminal_ = false;
     bool interactive_ = false;
     bool detached_ = false;

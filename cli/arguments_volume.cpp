@@ -7,7 +7,6 @@
 
 #include "cli/label_words.h"
 #include "shared/name.h"
-#include "shared/size.h"
 
 namespace joblet::cli {
 namespace {
@@ -48,11 +47,27 @@ void check_backend(const VolumeCreate& create, std::string_view backend) {
     }
 }
 
+// So is this.
+void check_limits(const VolumeCreate& create) {
+    const bool is_soft = create.soft_size_bytes != 0 || create.soft_inodes != 0;
+    if (create.kind == VolumeKind::Memory && (is_soft || create.io != protocol::IoLimits{})) {
+        throw Refused{invalid(std::string(is_soft ? "a soft limit" : "a limit of reading and writing") + " cannot be held of memory",
+                              is_soft ? "leave --soft-size and --soft-inodes out, or ask for --type=filesystem"
+                                      : "leave --read-bps, --write-bps, --read-iops and --write-iops out, or ask for --type=filesystem")};
+    }
+    const bool can_be_soft = create.backend == VolumeBackend::Auto || create.backend == VolumeBackend::ProjectQuota;
+    if (is_soft && !can_be_soft) {
+        const auto backend = std::ranges::find(kBackends, create.backend, &Word<VolumeBackend>::value)->word;
+        throw Refused{invalid("the backend " + in_quotes(backend) + " cannot hold a soft limit",
+                              "leave --soft-size and --soft-inodes out, or ask for --backend=project-quota")};
+    }
+}
+
 } // namespace
 
 VolumeGrammar::VolumeGrammar(CLI::App& rnx, CommonOptions& options)
     : volume_(rnx.add_subcommand("volume", "make, show, change and remove volumes")) {
-    set_up(*volume_, options, "rnx volume create|list|inspect|remove|protect|unprotect|label|rename|restore|attach|detach …",
+    set_up(*volume_, options, "rnx volume create|list|inspect|usage|remove|protect|unprotect|label|rename|resize|restore|attach|detach …",
            "Examples:\n"
            "  rnx volume create data --size=1GB\n"
            "  rnx volume list --help");
@@ -61,6 +76,7 @@ VolumeGrammar::VolumeGrammar(CLI::App& rnx, CommonOptions& options)
     add_list(options);
     add_for_several(options);
     add_for_one(options);
+    add_for_jobs(options);
 }
 
 Command VolumeGrammar::take() const {
@@ -77,18 +93,21 @@ CLI::App& VolumeGrammar::add(const Description& description, CommonOptions& opti
 
 void VolumeGrammar::add_create(CommonOptions& options) {
     auto& create = add({"create", "make a volume; asking again for the same one is no error",
-                        "create NAME --size=SIZE [--type=filesystem|memory] [--label KEY=VALUE]…",
+                        "create NAME --size=SIZE [--type=filesystem|memory] [--label KEY=VALUE]… [OPTION]…",
+                        "Every limit is held by the kernel, or the volume is not made.\n"
+                        "\n"
                         "Examples:\n"
                         "  rnx volume create data --size=1GB --label team=blue\n"
-                        "  rnx volume create cache --size=100MB --type=memory"},
+                        "  rnx volume create cache --size=100MB --type=memory\n"
+                        "  rnx volume create logs --size=10GB --soft-size=8GB --write-bps=20MB"},
                        options, &VolumeGrammar::take_create);
     create.add_option("NAME", name_, std::string(kNameForms))->type_name("")->required();
-    add_value(create, "--size", size_, "SIZE", "usable space: " + std::string(kSizeForms)).required();
+    capacity_.add_for_create(create);
     add_value(create, "--type", type_, "TYPE", "filesystem: stays until removed (default); memory: gone when its job ends");
     add_value(create, "--backend", backend_, "BACKEND",
               "what holds it: image, project-quota or btrfs (type filesystem), tmpfs (type memory), or auto: the best of this host "
               "(default)");
-    add_value(create, "--inodes", inodes_, "COUNT", "how many files it can hold (default: as the backend does for this size)");
+    io_.add_to(create, "for jobs that have it: ", "their volumes; rnx run may say otherwise");
     add_value(create, "--label", labels_, "KEY=VALUE", "a label; again for another one");
 }
 
@@ -116,6 +135,13 @@ void VolumeGrammar::add_for_several(CommonOptions& options) {
                          "  rnx volume inspect data\n"
                          "  rnx volume inspect data cache --format=json"},
                         options, &VolumeGrammar::take_inspect);
+    auto& usage = add({"usage", "show how full volumes are, as the kernel counts", "usage [NAME…]",
+                       "Examples:\n"
+                       "  rnx volume usage\n"
+                       "  rnx volume usage data --format=json"},
+                      options, &VolumeGrammar::take_usage);
+    usage.add_option("NAME", names_, "names or ids of volumes (default: all of yours)")->type_name("");
+    scope_.add_to(usage, "volumes");
     auto& remove = add({"remove", "remove volumes and what is in them", "remove NAME… [--force] [--now [--wait]]",
                         "Examples:\n"
                         "  rnx volume remove data cache\n"
@@ -151,6 +177,18 @@ void VolumeGrammar::add_for_one(CommonOptions& options) {
     add_name(rename);
     rename.add_option("NEW", new_name_, std::string(kNameForms))->type_name("")->required();
 
+    auto& resize = add({"resize", "change the limits of a volume, while jobs have it if its backend can",
+                        "resize NAME [--size=SIZE] [--inodes=COUNT] [--soft-size=SIZE|none] [--soft-inodes=COUNT|none]",
+                        "What is not given stays as it is. A volume does not become smaller than what is in it, and one in an\n"
+                        "image only while no job has it.\n"
+                        "\n"
+                        "Examples:\n"
+                        "  rnx volume resize data --size=2GB\n"
+                        "  rnx volume resize logs --soft-size=none"},
+                       options, &VolumeGrammar::take_resize);
+    add_name(resize);
+    capacity_.add_for_resize(resize);
+
     auto& restore = add({"restore", "bring a removed volume back from the trash", "restore NAME [--as NEW]",
                          "Examples:\n"
                          "  rnx volume restore data\n"
@@ -158,7 +196,9 @@ void VolumeGrammar::add_for_one(CommonOptions& options) {
                         options, &VolumeGrammar::take_restore);
     add_name(restore);
     add_value(restore, "--as", new_name_, "NEW", "its name from now on, if its own is taken");
+}
 
+void VolumeGrammar::add_for_jobs(CommonOptions& options) {
     auto& attach = add({"attach", "give a volume to a running job, at /volumes/NAME", "attach NAME JOB [--read-only]",
                         "Examples:\n"
                         "  rnx volume attach data train\n"
@@ -181,19 +221,13 @@ void VolumeGrammar::add_name(CLI::App& command) {
 Command VolumeGrammar::take_create() const {
     check_name("volume", name_);
     VolumeCreate create{.name = name_,
-                        .size_bytes = take_size("size", size_),
                         .kind = choose(kTypes, type_, "volume type", "types", VolumeKind::Filesystem),
                         .backend = choose(kBackends, backend_, "backend", "backends", VolumeBackend::Auto),
-                        .inodes = 0,
+                        .io = io_.take(),
                         .labels = take_labels(labels_)};
+    capacity_.take(create);
     check_backend(create, backend_);
-    if (!inodes_.empty()) {
-        create.inodes = parse_number<std::uint64_t>(inodes_).value_or(0);
-        if (create.inodes == 0) {
-            throw Refused{invalid("the number of inodes " + in_quotes(inodes_) + " is not valid",
-                                  "it is a whole number above zero, for example 10000; leave --inodes out for the backend's default")};
-        }
-    }
+    check_limits(create);
     return create;
 }
 
@@ -222,6 +256,14 @@ Command VolumeGrammar::take_label() const {
 Command VolumeGrammar::take_rename() const {
     check_name("volume", new_name_);
     return VolumeRename{take_name(), new_name_};
+}
+
+Command VolumeGrammar::take_resize() const {
+    return capacity_.take_changes(take_name());
+}
+
+Command VolumeGrammar::take_usage() const {
+    return VolumeUsage{take_names(), scope_.take()};
 }
 
 Command VolumeGrammar::take_remove() const {

@@ -6,6 +6,7 @@
 
 #include "cli/arguments.h"
 #include "cli/grammar.h"
+#include "cli/limit_words.h"
 
 namespace joblet::cli {
 
@@ -37,6 +38,7 @@ class VolumeGrammar {
     void add_list(CommonOptions& options);
     void add_for_several(CommonOptions& options);
     void add_for_one(CommonOptions& options);
+    void add_for_jobs(CommonOptions& options);
     void add_name(CLI::App& command);
 
     [[nodiscard]] Command take_create() const;
@@ -44,6 +46,8 @@ class VolumeGrammar {
     [[nodiscard]] Command take_inspect() const;
     [[nodiscard]] Command take_label() const;
     [[nodiscard]] Command take_rename() const;
+    [[nodiscard]] Command take_resize() const;
+    [[nodiscard]] Command take_usage() const;
     [[nodiscard]] Command take_remove() const;
     [[nodiscard]] Command take_restore() const;
     [[nodiscard]] Command take_protect() const;
@@ -61,10 +65,10 @@ class VolumeGrammar {
     std::string new_name_;
     std::string job_;
     std::vector<std::string> names_;
-    std::string size_;
     std::string type_;
     std::string backend_;
-    std::string inodes_;
+    CapacityOptions capacity_;
+    IoOptions io_;
     std::string status_;
     std::string sort_;
     std::vector<std::string> labels_; // of --label, --filter, or the words of `label`

@@ -8,8 +8,6 @@
 #include <cerrno>
 #include <cstring>
 
-#include "shared/fd.h"
-
 namespace joblet::cli {
 namespace {
 
@@ -37,6 +35,16 @@ Error why_not_connected(const std::string& path, int problem) {
     }
 }
 
+kj::Own<kj::AsyncCapabilityStream> wrap(kj::LowLevelAsyncIoProvider& provider, Fd connection) {
+    return provider.wrapUnixSocketFd(connection.release(),
+                                     kj::LowLevelAsyncIoProvider::TAKE_OWNERSHIP | kj::LowLevelAsyncIoProvider::ALREADY_CLOEXEC);
+}
+
+// The two files of a log
+constexpr unsigned kDescriptorsAccepted = 2;
+
+} // namespace
+
 Fd connect_to(const std::string& path) {
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
@@ -54,16 +62,6 @@ Fd connect_to(const std::string& path) {
     }
     return connection;
 }
-
-kj::Own<kj::AsyncCapabilityStream> wrap(kj::LowLevelAsyncIoProvider& provider, Fd connection) {
-    return provider.wrapUnixSocketFd(connection.release(),
-                                     kj::LowLevelAsyncIoProvider::TAKE_OWNERSHIP | kj::LowLevelAsyncIoProvider::ALREADY_CLOEXEC);
-}
-
-// The two files of a log
-constexpr unsigned kDescriptorsAccepted = 2;
-
-} // namespace
 
 Client::Client(const std::string& socket)
     : io_(kj::setupAsyncIo()), stream_(wrap(*io_.lowLevelProvider, connect_to(socket))), rpc_(*stream_, kDescriptorsAccepted),

@@ -2,21 +2,27 @@
 #pragma once
 
 #include <chrono>
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include <capnp/rpc-twoparty.h>
 #include <kj/async-io.h>
+#include <kj/async-unix.h>
 
 #include "cli/failure.h"
 #include "cli/progress.h"
 #include "schema/joblet.capnp.h"
+#include "shared/fd.h"
 
 namespace joblet::cli {
 
 // What may help after that, and what may be behind it.
 inline constexpr std::string_view kLostHint = "try again; if that does not help, you may have too many connections open, or broker.toml, "
                                               "section [socket], does not allow you to connect";
+
+// A connection to that socket; waits a few seconds at most. Throws CommandFailure as the Client does.
+Fd connect_to(const std::string& path);
 
 // The daemon went away before it answered: what was asked may or may not be done.
 class ConnectionLost : public CommandFailure {
@@ -46,6 +52,29 @@ class Client {
             timer().timeoutAfter(kReactionTime, joblet_.whenResolved()).wait(io_.waitScope);
             return answer.wait(io_.waitScope);
         });
+    }
+    // The answer, unless it has not come within `grace` of the moment when `fd` could be read; nothing is read from that.
+    template <class Results>
+    std::optional<capnp::Response<Results>> wait_unless_readable(int fd, kj::Duration grace, capnp::RemotePromise<Results>&& answer) {
+        bool given_up = false;
+        kj::UnixEventPort::FdObserver observer(io_.unixEventPort, fd, kj::UnixEventPort::FdObserver::OBSERVE_READ);
+        auto giving_up = observer.whenBecomesReadable()
+                             .then([this, grace] { return timer().afterDelay(grace); })
+                             .then([&given_up]() -> kj::Promise<capnp::Response<Results>> {
+                                 given_up = true;
+                                 return KJ_EXCEPTION(FAILED, "nobody waits any more");
+                             });
+        kj::Promise<capnp::Response<Results>> response = kj::mv(answer);
+        auto first = response.exclusiveJoin(kj::mv(giving_up));
+        try {
+            timer().timeoutAfter(kReactionTime, joblet_.whenResolved()).wait(io_.waitScope);
+            return first.wait(io_.waitScope);
+        } catch (const kj::Exception& problem) {
+            if (given_up) {
+                return std::nullopt;
+            }
+            rethrow(problem);
+        }
     }
     // Whether it has come after that time, which is waited in any case.
     template <class Answer> bool has_come_after(kj::Duration time, Answer& answer) {

@@ -12,6 +12,8 @@
 namespace joblet::cli {
 
 void fill(rpc::Scope::Builder builder, const Scope& scope);
+void fill(rpc::IoLimits::Builder builder, const protocol::IoLimits& io);
+protocol::IoLimits io_of(rpc::IoLimits::Reader io);
 
 // Calls `act` for each name. What is refused for one volume does not keep the others waiting for a second try: each refusal is
 // shown, and the exit status is 1.

@@ -51,6 +51,13 @@ Fd take_over_signals(WindowSize window) {
     return signals;
 }
 
+void end_by_signal() {
+    sigset_t all;
+    sigfillset(&all);
+    ::sigprocmask(SIG_UNBLOCK, &all, nullptr); // what waits is delivered before this returns
+    throw CommandFailure({ErrorCode::Unavailable, "ended by a signal before the job was started", ""});
+}
+
 int next_signal(int signals) {
     signalfd_siginfo info{};
     return ::read(signals, &info, sizeof info) == sizeof info ? static_cast<int>(info.ssi_signo) : 0;

@@ -14,6 +14,8 @@ namespace joblet::cli {
 enum class WindowSize : std::uint8_t { Ignored, Watched }; // whether SIGWINCH is one of them
 Fd take_over_signals(WindowSize window = WindowSize::Ignored);
 
+// To rnx they do again what they always do, and at least one has come. Does not return.
+[[noreturn]] void end_by_signal();
 // The next one that came; 0: none did.
 int next_signal(int signals);
 // A job that does not take its signals may lose some, as it would from the kernel.

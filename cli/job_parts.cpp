@@ -42,6 +42,16 @@ ExitView view_of(rpc::Exit::Reader exit) {
     return view;
 }
 
+LimitsView view_of(rpc::EffectiveLimits::Reader limits) {
+    return {.memory_bytes = limits.getMemoryBytes(),
+            .swap_bytes = limits.getSwapBytes(),
+            .processes = limits.getProcesses(),
+            .cpu_milli = limits.getCpuMilli(),
+            .io = io_of(limits.getIo()),
+            .devices = texts_of(limits.getDevices()),
+            .controllers = texts_of(limits.getControllers())};
+}
+
 } // namespace
 
 JobView view_of(rpc::Job::Reader job) {
@@ -63,6 +73,9 @@ JobView view_of(rpc::Job::Reader job) {
                                 .read_only = volume.getReadOnly()});
     }
     view.host_name = text_of(job.getHostName());
+    if (job.hasLimits()) {
+        view.limits = view_of(job.getLimits());
+    }
     return view;
 }
 
@@ -87,6 +100,9 @@ WorldView view_of(rpc::World::Reader world) {
     view.timeout_ns = world.getTimeoutNs();
     view.log_max_bytes = world.getLogMaxBytes();
     view.base = text_of(world.getBase());
+    if (world.hasLimits()) {
+        view.limits = view_of(world.getLimits());
+    }
     return view;
 }
 

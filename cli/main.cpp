@@ -11,8 +11,10 @@
 #include "cli/arguments.h"
 #include "cli/complete.h"
 #include "cli/completion.h"
+#include "cli/doctor.h"
 #include "cli/failure.h"
 #include "cli/filter_table.h"
+#include "cli/host_texts.h"
 #include "cli/job.h"
 #include "cli/output.h"
 #include "cli/run.h"
@@ -37,10 +39,23 @@ void confine() {
 #endif
 }
 
-int carry_out(const CommandLine& line, const Opened& opened) {
+// What a command needs that can only be had before.
+struct Before {
+    Opened opened;  // run
+    HostTexts host; // doctor
+};
+
+Before prepare(const CommandLine& line) {
+    if (const auto* run = std::get_if<Run>(&line.command)) {
+        return {.opened = open_for(*run), .host = {}};
+    }
+    return {.opened = {}, .host = std::holds_alternative<Doctor>(line.command) ? read_host_texts(line.socket) : HostTexts{}};
+}
+
+int carry_out(const CommandLine& line, const Before& before) {
     struct Visitor {
         const CommandLine& line;
-        const Opened& opened;
+        const Before& before;
         int operator()(const VolumeCreate& create) const {
             return create_volume(create, line);
         }
@@ -55,6 +70,12 @@ int carry_out(const CommandLine& line, const Opened& opened) {
         }
         int operator()(const VolumeRename& rename) const {
             return rename_volume(rename, line);
+        }
+        int operator()(const VolumeResize& resize) const {
+            return resize_volume(resize, line);
+        }
+        int operator()(const VolumeUsage& usage) const {
+            return show_usage(usage, line);
         }
         int operator()(const VolumeRemove& remove) const {
             return remove_volumes(remove, line);
@@ -72,7 +93,7 @@ int carry_out(const CommandLine& line, const Opened& opened) {
             return detach_volume(detach, line);
         }
         int operator()(const Run& run) const {
-            return run_job(run, opened, line);
+            return run_job(run, before.opened, line);
         }
         int operator()(const JobList& list) const {
             return list_jobs(list, line);
@@ -101,6 +122,9 @@ int carry_out(const CommandLine& line, const Opened& opened) {
         int operator()(const BaseListing& /*listing*/) const {
             return list_bases(line);
         }
+        int operator()(const Doctor& /*doctor*/) const {
+            return show_health(before.host, line);
+        }
         int operator()(const Completion& completion) const {
             write_stdout(completion_script(completion.shell));
             return 0;
@@ -116,7 +140,7 @@ int carry_out(const CommandLine& line, const Opened& opened) {
             return 0;
         }
     };
-    return std::visit(Visitor{line, opened}, line.command);
+    return std::visit(Visitor{line, before}, line.command);
 }
 
 int main_of_rnx(const std::vector<std::string>& arguments) {
@@ -127,10 +151,9 @@ int main_of_rnx(const std::vector<std::string>& arguments) {
         return line.error().exit_status;
     }
     try {
-        const auto* run = std::get_if<Run>(&line->command);
-        const auto opened = run == nullptr ? Opened{} : open_for(*run);
+        const auto before = prepare(*line);
         confine();
-        return carry_out(*line, opened);
+        return carry_out(*line, before);
     } catch (const CommandFailure& failure) {
         write_stderr(render_error(failure.error(), line->format));
     } catch (const std::exception& problem) {

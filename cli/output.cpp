@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdio>
 
+#include "cli/output_limits.h"
 #include "cli/structured.h"
 #include "cli/table.h"
 #include "shared/size.h"
@@ -34,6 +35,10 @@ Json to_json(const VolumeView& volume) {
         {"inodes", volume.inodes},
         {"protected", volume.is_protected},
         {"trashed_until", time_or_null(volume.trashed_until_ns)},
+        {"soft_size_bytes", limit_or_null(volume.soft_size_bytes)},
+        {"soft_inodes", limit_or_null(volume.soft_inodes)},
+        {"io", io_json(volume.io)},
+        {"no_swap", volume.no_swap ? Json(*volume.no_swap) : Json(nullptr)},
     };
 }
 
@@ -103,6 +108,10 @@ std::string render_table(std::span<const VolumeView> volumes, TableLook look, st
     return render_columns(columns, width);
 }
 
+std::string exact_size(std::uint64_t bytes) {
+    return format_size(bytes) + " (" + std::to_string(bytes) + " bytes)";
+}
+
 std::string render_properties(const VolumeView& volume) {
     std::string text;
     const auto line = [&text](std::string_view key, std::string_view value) {
@@ -113,7 +122,8 @@ std::string render_properties(const VolumeView& volume) {
     line("Id", volume.id);
     line("Owner", std::to_string(volume.owner));
     line("Type", volume.type);
-    line("Size", format_size(volume.size_bytes) + " (" + std::to_string(volume.size_bytes) + " bytes)");
+    line("Size", exact_size(volume.size_bytes));
+    line("Soft size", volume.soft_size_bytes == 0 ? "none" : exact_size(volume.soft_size_bytes));
     line("Status", volume.status);
     line("Created", time_or_never(volume.created_ns));
     line("Last used", time_or_never(volume.last_used_ns));
@@ -121,6 +131,12 @@ std::string render_properties(const VolumeView& volume) {
     line("Backend", volume.backend);
     line("Enforcement", volume.enforcement);
     line("Inodes", volume.inodes == 0 ? "as the backend does" : std::to_string(volume.inodes));
+    line("Soft inodes", volume.soft_inodes == 0 ? "none" : std::to_string(volume.soft_inodes));
+    line("Jobs read", reads_text(volume.io));
+    line("Jobs write", writes_text(volume.io));
+    if (volume.no_swap) {
+        line("Swap", *volume.no_swap ? "never" : "possible");
+    }
     line("Protected", volume.is_protected ? "yes" : "no");
     line("Trashed until", time_or_none(volume.trashed_until_ns));
     for (const auto& [key, value] : volume.labels) {

@@ -11,6 +11,7 @@
 
 #include "cli/arguments.h"
 #include "shared/error.h"
+#include "shared/protocol_types.h"
 
 namespace joblet::cli {
 
@@ -30,6 +31,10 @@ struct VolumeView {
     std::uint64_t inodes = 0; // as asked; 0: the backend's default
     bool is_protected = false;
     std::int64_t trashed_until_ns = 0; // 0: not in the trash
+    std::uint64_t soft_size_bytes = 0; // 0: none
+    std::uint64_t soft_inodes = 0;     // 0: none
+    protocol::IoLimits io;             // of jobs that have it, unless they are run with others
+    std::optional<bool> no_swap;       // memory: the kernel keeps it out of swap
 };
 
 // What a table shows besides the usual columns.

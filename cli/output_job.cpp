@@ -5,6 +5,7 @@
 #include <chrono>
 
 #include "cli/output.h"
+#include "cli/output_limits.h"
 #include "cli/structured.h"
 #include "cli/table.h"
 #include "shared/duration.h"
@@ -47,7 +48,8 @@ Json to_json(const JobView& job) {
             {"command", job.command},
             {"base", job.base},
             {"volumes", std::move(volumes)},
-            {"host_name", job.host_name}};
+            {"host_name", job.host_name},
+            {"limits", limits_json(job.limits)}};
 }
 
 Json to_json(std::span<const JobView> jobs) {
@@ -63,7 +65,7 @@ Json to_json(const WorldView& world) {
     for (const auto& mount : world.mounts) {
         mounts.push_back({{"path", mount.path},
                           {"kind", mount.kind},
-                          {"size_bytes", mount.size_bytes == 0 ? Json(nullptr) : Json(mount.size_bytes)},
+                          {"size_bytes", limit_or_null(mount.size_bytes)},
                           {"read_only", mount.read_only},
                           {"volume", text_or_null(mount.volume)}});
     }
@@ -80,7 +82,8 @@ Json to_json(const WorldView& world) {
             {"command", world.command},
             {"network", world.host_network ? "host" : "none"},
             {"timeout_seconds", world.timeout_ns == 0 ? Json(nullptr) : Json(world.timeout_ns / kSecond)},
-            {"log_max_bytes", world.log_max_bytes == 0 ? Json(nullptr) : Json(world.log_max_bytes)}};
+            {"log_max_bytes", limit_or_null(world.log_max_bytes)},
+            {"limits", limits_json(world.limits)}};
 }
 
 std::string text_or_none(std::string_view text) {
@@ -92,6 +95,11 @@ class Properties {
     void line(std::string_view key, std::string_view value) {
         constexpr std::size_t kKeyWidth = 15;
         text_ += padded(key, kKeyWidth) + text_or_none(value) + "\n";
+    }
+    void lines_of(const std::optional<LimitsView>& limits) {
+        for (const auto& [key, value] : limit_lines(limits)) {
+            line(key, value);
+        }
     }
     [[nodiscard]] const std::string& text() const {
         return text_;
@@ -124,6 +132,7 @@ std::string render_properties(const JobView& job) {
         text += volume.read_only ? ", read-only" : "";
         out.line("Volume", text);
     }
+    out.lines_of(job.limits);
     return out.text();
 }
 
@@ -217,6 +226,7 @@ std::string render_world(const WorldView& world, Format format) {
     for (const auto& variable : world.environment) {
         out.line("Environment", variable);
     }
+    out.lines_of(world.limits);
     TableColumn paths = {"MOUNT"};
     TableColumn kinds = {"WHAT"};
     for (const auto& mount : world.mounts) {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cli/arguments.h"
+#include "shared/protocol_types.h"
 
 namespace joblet::cli {
 
@@ -27,6 +28,17 @@ struct JobVolumeView {
     bool read_only = false;
 };
 
+// What the kernel holds a job to; 0: no such limit.
+struct LimitsView {
+    std::uint64_t memory_bytes = 0;
+    std::uint64_t swap_bytes = 0; // if `controllers` has "memory", 0 is none at all
+    std::uint64_t processes = 0;
+    std::uint64_t cpu_milli = 0; // thousandths of one CPU
+    protocol::IoLimits io;
+    std::vector<std::string> devices;     // that `io` is for: "8:0"
+    std::vector<std::string> controllers; // that hold any of this: "cpu", "io", "memory", "pids"
+};
+
 struct JobView {
     std::string id;
     std::string name; // empty: none
@@ -38,6 +50,7 @@ struct JobView {
     std::string base;
     std::vector<JobVolumeView> volumes;
     std::string host_name;
+    std::optional<LimitsView> limits; // nullopt: the daemon does not tell
 };
 
 // As for volumes; `owners`: whether they are shown.
@@ -70,6 +83,7 @@ struct WorldView {
     std::uint64_t timeout_ns = 0;    // 0: none
     std::uint64_t log_max_bytes = 0; // 0: no log
     std::string base;
+    std::optional<LimitsView> limits; // nullopt: the daemon does not tell
 };
 std::string render_world(const WorldView& world, Format format);
 

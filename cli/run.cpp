@@ -30,14 +30,19 @@ using Environment = std::vector<std::string>;
 
 // The job's id; nullopt if the daemon went away before it answered: then only the control socket can tell whether there is
 // a job. The connection ends here; a running job needs no daemon. `control` is the job's end.
-std::optional<std::string> start(const Run& run, const Environment& environment, const std::string& socket, Fd control) {
+std::optional<std::string> start(const Run& run, const Environment& environment, const std::string& socket, Fd control, int signals) {
     Client client(socket);
     auto request = client.jobs().runRequest();
     fill(request.initRequest(), run, environment);
     set_control(request.getRequest(), std::move(control));
     try {
-        const auto answer = client.wait(request.send());
-        return text_of(value_of(answer.getResult()).getJob().getId());
+        // What a signal is for is known when the job is there; a daemon that does not answer must not keep rnx from being ended
+        constexpr auto kGrace = 2 * kj::SECONDS;
+        const auto answer = client.wait_unless_readable(signals, kGrace, request.send());
+        if (!answer) {
+            end_by_signal();
+        }
+        return text_of(value_of(answer->getResult()).getJob().getId());
     } catch (const ConnectionLost&) {
         return std::nullopt;
     }
@@ -164,9 +169,10 @@ int run_job(const Run& run, const Opened& opened, const CommandLine& line) {
         return show_answer(run, environment, line);
     }
     auto [ours, theirs] = make_control_pair(run);
-    // Until the job is started, signals do to rnx what they always do. Our end of the socket closes with it, and a job that
-    // comes to be all the same is told to hang up.
-    const auto job = start(run, environment, line.socket, std::move(theirs));
+    // From here on signals are the job's, which may be running before the daemon's answer is here. If there is no answer, they do to
+    // rnx what they always do: our end of the socket closes with it, and a job that comes to be all the same is told to hang up.
+    const Fd early_signals = take_over_signals();
+    const auto job = start(run, environment, line.socket, std::move(theirs), early_signals.get());
     const Fd signals = take_over_signals(run.terminal ? WindowSize::Watched : WindowSize::Ignored);
     auto from_job = follow_job(ours.get(), signals.get());
     if (run.terminal && from_job.terminal.valid()) {

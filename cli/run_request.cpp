@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "cli/command_parts.h"
 #include "cli/environment.h"
 #include "cli/raw_terminal.h"
 #include "shared/datagram.h"
@@ -151,6 +152,15 @@ void fill(rpc::RunRequest::Builder request, const Run& run, const std::vector<st
     request.setRemoveAfterwards(run.remove_afterwards);
     request.setLogMaxBytes(run.log_bytes);
     request.setDryRun(run.dry_run);
+    if (run.limits == JobLimits{}) { // which a daemon without them takes, too
+        return;
+    }
+    auto limits = request.initLimits();
+    limits.setMemoryBytes(run.limits.memory_bytes);
+    limits.setSwapBytes(run.limits.swap_bytes);
+    limits.setProcesses(run.limits.processes);
+    limits.setCpuMilli(run.limits.cpu_milli);
+    fill(limits.initIo(), run.limits.io);
 }
 
 void set_control(rpc::RunRequest::Builder request, Fd control) {

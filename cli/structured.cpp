@@ -32,6 +32,8 @@ void emit_yaml(YAML::Emitter& out, const Json& value, Keys keys) {
         out << YAML::Null;
     } else if (value.is_boolean()) {
         out << value.get<bool>();
+    } else if (value.is_number_float()) {
+        out << value.dump(); // the shortest digits that say it; not those that the emitter would choose
     } else {
         out << value.get<std::uint64_t>();
     }
@@ -53,6 +55,10 @@ Json time_or_null(std::int64_t ns) {
 
 Json text_or_null(const std::string& text) {
     return text.empty() ? Json(nullptr) : Json(text);
+}
+
+Json limit_or_null(std::uint64_t limit) {
+    return limit == 0 ? Json(nullptr) : Json(limit);
 }
 
 std::string json_text(const Json& value, int indent) {

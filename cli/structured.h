@@ -14,6 +14,7 @@ using Json = nlohmann::ordered_json; // keys in the order we write them: the sam
 
 Json time_or_null(std::int64_t ns);
 Json text_or_null(const std::string& text);
+Json limit_or_null(std::uint64_t limit); // 0: null
 
 // ASCII only: nothing that a terminal would obey. `indent` -1: one line.
 std::string json_text(const Json& value, int indent);

@@ -120,6 +120,38 @@ std::string padded(std::string_view text, std::size_t columns) {
     return out;
 }
 
+std::vector<std::string> wrapped(std::string_view text, std::size_t columns) {
+    std::vector<std::string> lines(1);
+    std::size_t used = 0;
+    while (!text.empty()) {
+        const auto end = std::min(text.find(' '), text.size());
+        auto word = text.substr(0, end);
+        text.remove_prefix(std::min(end + 1, text.size()));
+        const std::size_t gap = lines.back().empty() ? 0 : 1;
+        if (used + gap + columns_of(word) <= columns) {
+            lines.back().append(gap, ' ').append(word);
+            used += gap + columns_of(word);
+            continue;
+        }
+        if (gap != 0) {
+            lines.emplace_back();
+            used = 0;
+        }
+        while (!word.empty()) {
+            const auto [code, bytes] = first_of(word);
+            // A character of two columns in one column goes beyond it: there is no other place for it
+            if (used != 0 && used + width_of(code) > columns) {
+                lines.emplace_back();
+                used = 0;
+            }
+            lines.back().append(word.substr(0, bytes));
+            used += width_of(code);
+            word.remove_prefix(bytes);
+        }
+    }
+    return lines;
+}
+
 std::string render_columns(std::span<const TableColumn> columns, std::optional<unsigned> width) {
     const auto widths = fit(columns, width);
     std::string text;

@@ -19,6 +19,10 @@ std::string cut(std::string_view text, std::size_t columns);
 // `text` and spaces, together at least `columns` wide.
 std::string padded(std::string_view text, std::size_t columns);
 
+// In lines of at most `columns`, which are at least one, parted at spaces; a word that is longer is parted anywhere. One empty line
+// of an empty text.
+std::vector<std::string> wrapped(std::string_view text, std::size_t columns);
+
 // The title and then a cell for each row.
 using TableColumn = std::vector<std::string>;
 

@@ -113,6 +113,11 @@ int create_volume(const VolumeCreate& create, const CommandLine& line) {
     request.setType(wire_of(create.kind));
     request.setBackend(wire_of(create.backend));
     request.setInodes(create.inodes);
+    request.setSoftSizeBytes(create.soft_size_bytes);
+    request.setSoftInodes(create.soft_inodes);
+    if (create.io != protocol::IoLimits{}) {
+        fill(request.initIo(), create.io);
+    }
     fill(request.initLabels(static_cast<unsigned>(create.labels.size())), create.labels);
     const auto answer = client.wait(request.send(), "creating volume \"" + create.name + "\"");
     show_changed(view_of(value_of(answer.getResult()).getVolume()), line.format);

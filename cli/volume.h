@@ -11,8 +11,11 @@ int create_volume(const VolumeCreate& create, const CommandLine& line);
 int list_volumes(const VolumeList& list, const CommandLine& line);
 int inspect_volumes(const VolumeInspect& inspect, const CommandLine& line);
 
+int show_usage(const VolumeUsage& wanted, const CommandLine& line);
+
 int label_volume(const VolumeLabel& label, const CommandLine& line);
 int rename_volume(const VolumeRename& rename, const CommandLine& line);
+int resize_volume(const VolumeResize& resize, const CommandLine& line);
 int remove_volumes(const VolumeRemove& remove, const CommandLine& line);
 int restore_volume(const VolumeRestore& restore, const CommandLine& line);
 int protect_volumes(const VolumeProtect& protect, const CommandLine& line);

@@ -31,6 +31,19 @@ int rename_volume(const VolumeRename& rename, const CommandLine& line) {
     return 0;
 }
 
+int resize_volume(const VolumeResize& resize, const CommandLine& line) {
+    Client client(line.socket);
+    auto request = client.volumes().resizeVolumeRequest();
+    fill(request.getSelector(), resize.name);
+    request.setSizeBytes(resize.size_bytes);
+    request.setInodes(resize.inodes);
+    request.setSoftSizeBytes(resize.soft_size_bytes);
+    request.setSoftInodes(resize.soft_inodes);
+    const auto answer = client.wait(request.send(), "resizing volume \"" + resize.name + "\"");
+    show_changed(view_of(value_of(answer.getResult())), line.format);
+    return 0;
+}
+
 int remove_volumes(const VolumeRemove& remove, const CommandLine& line) {
     Client client(line.socket);
     auto service = client.volumes();

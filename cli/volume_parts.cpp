@@ -68,6 +68,12 @@ VolumeView view_of(rpc::Volume::Reader volume) {
     view.inodes = volume.getInodes();
     view.is_protected = volume.getProtected();
     view.trashed_until_ns = volume.getStatus() == rpc::VolumeStatus::TRASHED ? volume.getTrashedUntilNs() : 0;
+    view.soft_size_bytes = volume.getSoftSizeBytes();
+    view.soft_inodes = volume.getSoftInodes();
+    view.io = io_of(volume.getIo());
+    if (volume.getType() == rpc::VolumeType::MEMORY) {
+        view.no_swap = volume.getNoSwap();
+    }
     return view;
 }
 

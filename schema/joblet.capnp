@@ -183,10 +183,11 @@ struct Volume {
   trashedUntilNs @16 :Int64;     # status trashed: when it is gone for good
   io @17 :IoLimits;              # defaults for jobs that attach it; null: none
   source @18 :Text;              # id of the snapshot or volume it was cloned from; empty: none
+  noSwap @19 :Bool;              # memory: the kernel keeps it out of swap
 }
 
 struct IoLimits {
-  # For each whole block device behind a job's volumes, per second; 0: none.
+  # For each whole block device behind a job's volumes, per second; 0: none. Bytes: 4 KiB at least, operations: 2.
   readBytes @0 :UInt64;
   writeBytes @1 :UInt64;
   readOperations @2 :UInt64;
@@ -202,6 +203,9 @@ struct VolumeUsage {
   usedInodes @4 :UInt64;
   inodes @5 :UInt64;
   softInodes @6 :UInt64;
+  # Limits as the kernel holds them, which may be above what was asked (room for the file system's own); 0: none.
+  graceEndsNs @7 :Int64;       # above the soft limit of bytes: when nothing more can be written; 0: not above it
+  inodesGraceEndsNs @8 :Int64; # likewise of inodes
 }
 
 interface VolumeService {
@@ -214,8 +218,8 @@ interface VolumeService {
   #   inodes     0: the backend's default for this size; at most one for each KiB of it
   #   soft…      0, or below the hard one
   #   sparse     image backend: do not preallocate (then a full store is the writer's problem)
-  # The same name again with the same type, size, inodes and (unless auto) backend is the same volume: `existed` is true and
-  # nothing changes, labels included. A different one is a `conflict`.
+  # The same name again with the same type, size, inodes, soft limits and (unless auto) backend is the same volume: `existed` is true
+  # and nothing changes, labels and limits of I/O included. A different one is a `conflict`.
   # Errors: invalidArgument, conflict, limitExceeded, outOfSpace, unsupported.
 
   struct Created {
@@ -284,11 +288,13 @@ interface VolumeService {
 
   resizeVolume @8 (selector :VolumeSelector, sizeBytes :UInt64, inodes :UInt64, softSizeBytes :UInt64, softInodes :UInt64)
                -> (result :Result(Volume));
-  # 0 leaves a value as it is. Grows while attached; shrinks only where nothing can be lost.
-  # Errors: notFound, invalidArgument, limitExceeded, outOfSpace, unsupported, inUse.
+  # 0 leaves a value as it is; 2^64 - 1 takes a soft limit away. Grows while attached; shrinks only where nothing can be lost: not
+  # below what is used (limitExceeded, with `used`), and an image only while no job has it.
+  # Errors: notFound, conflict, invalidArgument, limitExceeded, outOfSpace, unsupported, inUse, quarantined.
 
   getUsage @9 (volumes :List(Text), scope :Scope) -> (result :Result(Usage));
-  # Empty list: all volumes in scope (at most 1000, in order of owner and name). One that cannot be found is an error of the call.
+  # Empty list: all volumes in scope that are neither trashed nor quarantined (at most 1000, in order of owner and name). One that is
+  # named and cannot be found or measured is an error of the call.
 
   struct Usage {
     volumes @0 :List(VolumeUsage);
@@ -338,6 +344,21 @@ struct Job {
   base @7 :Text;
   volumes @8 :List(JobVolume);
   hostName @9 :Text;
+  limits @10 :EffectiveLimits;
+}
+
+struct EffectiveLimits {
+  # What the kernel holds the job to; 0: no such limit.
+  memoryBytes @0 :UInt64;
+  swapBytes @1 :UInt64;
+  # Counts only if `controllers` has "memory": then 0 means none at all.
+  processes @2 :UInt64;
+  cpuMilli @3 :UInt64;
+  io @4 :IoLimits;
+  devices @5 :List(Text);
+  # That `io` is for: whole block devices, "8:0".
+  controllers @6 :List(Text);
+  # That hold any of this: "cpu", "io", "memory", "pids".
 }
 
 struct JobVolume {
@@ -428,6 +449,7 @@ struct World {
   timeoutNs @10 :UInt64;
   logMaxBytes @11 :UInt64; # 0: no log
   base @12 :Text;
+  limits @13 :EffectiveLimits;
 
   struct Mount {
     path @0 :Text;
@@ -439,10 +461,13 @@ struct World {
 }
 
 struct ResourceLimits {
-  # Each is held by the kernel or the run is refused; 0: not asked for.
+  # Each is held by the kernel or the run is refused; 0: not asked for, which means as configured (of `io`: the lowest that any
+  # of the volumes has). At least 4 MiB of memory, 2 processes (one is ours), 10 thousandths of a CPU.
   memoryBytes @0 :UInt64;
   swapBytes @1 :UInt64;
+  # Besides memory; 0: none.
   processes @2 :UInt64;
+  # Threads count.
   cpuMilli @3 :UInt64;  # thousandths of one CPU
   io @4 :IoLimits;
 }
@@ -522,11 +547,16 @@ interface HostService {
   }
 
   doctor @1 () -> (result :Result(Report));
-  # What this host can hold, and whether store, records and kernel agree.
+  # What this host can hold, and, for admins, whether store, records and kernel agree. Backends are tried: a small volume is made,
+  # a job writes beyond its limit, and it is removed.
 
   struct Report {
     checks @0 :List(Check);
-    differences @1 :List(Text); # between store, records and kernel; empty: none
+    differences @1 :List(Text); # between store, records and kernel, one sentence each; empty: none
+    compared @2 :Bool;          # false: the caller is no admin, and nothing was compared
+    moreDifferences @3 :Bool;   # there are others
+    slotFirst @4 :UInt32;       # host uids of jobs begin here
+    slotCount @5 :UInt32;       # and come in so many slots of 65536
   }
   struct Check {
     subject @0 :Text; # "backend btrfs"

@@ -64,6 +64,18 @@ std::string_view step_phrase(Step step) {
         "open the terminal of the job",
         "open the log of the job",
         "mask what /proc shows of the host",
+        "limit the directory by a project quota",
+        "measure the volume",
+        "resize the volume",
+        "resize the file system in the image",
+        "copy the image",
+        "hold the volume to its size",
+        "limit the memory of the job",
+        "limit the processes of the job",
+        "limit the CPU time of the job",
+        "limit the I/O of the job",
+        "find the block devices behind the volume",
+        "look through store and kernel",
     };
     const auto index = static_cast<std::uint32_t>(step);
     return index < kStepCount ? kPhrases[index] : kPhrases[0];

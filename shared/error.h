@@ -87,8 +87,20 @@ enum class Step : std::uint32_t {
     OpenTerminal,
     OpenLog,
     MaskProc,
+    SetQuota,      // project id and limits of a directory
+    MeasureVolume, // what is used of it
+    ResizeVolume,
+    ResizeFilesystem, // of an image, by a system job
+    CopyImage,
+    HoldLimit,      // a volume let more be written than it should
+    SetMemoryLimit, // these four: in the job's cgroup
+    SetProcessLimit,
+    SetCpuLimit,
+    SetIoLimit,
+    FindDevices, // whole block devices behind a volume
+    Survey,      // of store and kernel
 };
-inline constexpr std::uint32_t kStepCount = static_cast<std::uint32_t>(Step::MaskProc) + 1;
+inline constexpr std::uint32_t kStepCount = static_cast<std::uint32_t>(Step::Survey) + 1;
 // What was being done, as a phrase that follows "could not": "attach the loop device".
 std::string_view step_phrase(Step step);
 

@@ -4,46 +4,14 @@
 #include <cstring>
 #include <ranges>
 
+#include "shared/protocol_fields.h"
+
 namespace joblet::protocol {
 
 namespace {
 
 constexpr std::uint32_t kSignalMax = 31;
-constexpr std::int64_t kTimeMin = 0;
 
-bool known(VolumeType type) {
-    return type == VolumeType::Filesystem || type == VolumeType::Memory;
-}
-bool known(Access access) {
-    return access == Access::ReadWrite || access == Access::ReadOnly;
-}
-bool known(Authority authority) {
-    return authority == Authority::User || authority == Authority::Admin;
-}
-bool known(VolumeStatus status) {
-    return status >= VolumeStatus::Available && status <= VolumeStatus::Quarantined;
-}
-bool fits(Backend backend, VolumeType type) {
-    switch (backend) {
-    case Backend::Auto:
-        return true;
-    case Backend::Image:
-    case Backend::Btrfs:
-        return type == VolumeType::Filesystem;
-    case Backend::Tmpfs:
-        return type == VolumeType::Memory;
-    }
-    return false;
-}
-bool is_name(const NameText& text) {
-    return text.well_formed() && is_valid_name(text.view());
-}
-bool is_free_target(const TargetText& text) {
-    return text.well_formed() && (text.empty() || (is_valid_target(text.view()) && !reserved_by(text.view())));
-}
-bool labels_fit(std::span<const std::uint8_t> labels, std::uint32_t size) {
-    return size <= labels.size() && std::ranges::all_of(labels.subspan(size), [](std::uint8_t byte) { return byte == 0; });
-}
 bool operator==(const JobVolume& a, const JobVolume& b) {
     return a.id == b.id && a.target == b.target && a.access == b.access && a.zero == b.zero;
 }
@@ -53,7 +21,9 @@ bool operator==(const JobVolume& a, const JobVolume& b) {
 bool valid(const CreateVolume& r) {
     return is_name(r.name) && known(r.type) && fits(r.backend, r.type) && r.size_bytes >= kVolumeSizeMin &&
            r.size_bytes <= kVolumeSizeMax && r.inodes <= r.size_bytes / kBytesPerInodeMin && r.zero == 0 &&
-           labels_fit(r.labels, r.labels_size);
+           labels_fit(r.labels, r.labels_size) && is_soft_limit(r.soft_size_bytes, r.size_bytes) &&
+           is_soft_limit(r.soft_inodes, r.inodes) && r.soft_inodes <= r.size_bytes / kBytesPerInodeMin && are_io_limits(r.io) &&
+           (r.type != VolumeType::Memory || r.io == IoLimits{});
 }
 bool valid(const DeleteVolume& r) {
     return !r.id.is_none() && known(r.authority) && (r.flags & ~(kDeleteForce | kDeleteNow | kDeleteWait)) == 0 &&
@@ -71,7 +41,10 @@ bool valid(const StartJob& r) {
     if (!is_name(r.base) || !(r.host_name.well_formed() && (r.host_name.empty() || is_valid_name(r.host_name.view()))) ||
         r.volume_count > kJobVolumesMax || (r.flags & ~kFlags) != 0 || r.user > kInnerIdMax || r.group > kInnerIdMax ||
         r.timeout_ns > kTimeoutMax || !is_size(r.work_bytes, kScratchMin) || !is_size(r.tmp_bytes, kScratchMin) ||
-        !is_size(r.log_bytes, kLogMin) || (r.log_bytes != 0 && (r.flags & kStartDetached) == 0)) {
+        !is_size(r.log_bytes, kLogMin) || !is_size(r.memory_bytes, kMemoryMin) || r.swap_bytes > kVolumeSizeMax ||
+        (r.processes != 0 && (r.processes < kProcessesMin || r.processes > kProcessesMax)) ||
+        (r.cpu_milli != 0 && (r.cpu_milli < kCpuMilliMin || r.cpu_milli > kCpuMilliMax)) || !are_io_limits(r.io) ||
+        (r.log_bytes != 0 && (r.flags & kStartDetached) == 0)) {
         return false;
     }
     const auto used = std::span(r.volumes).first(r.volume_count);
@@ -125,6 +98,18 @@ bool valid(const OpenLog& r) {
 bool valid(const ListBases& /*the header says all*/) {
     return true;
 }
+bool valid(const ResizeVolume& r) {
+    const auto soft = [](std::uint64_t value, std::uint64_t hard) { return value == kNoSoftLimit || is_soft_limit(value, hard); };
+    return !r.id.is_none() && (r.size_bytes == 0 || (r.size_bytes >= kVolumeSizeMin && r.size_bytes <= kVolumeSizeMax)) &&
+           r.inodes <= kVolumeSizeMax / kBytesPerInodeMin && soft(r.soft_size_bytes, r.size_bytes) && soft(r.soft_inodes, r.inodes) &&
+           (r.size_bytes != 0 || r.inodes != 0 || r.soft_size_bytes != 0 || r.soft_inodes != 0);
+}
+bool valid(const MeasureVolume& r) {
+    return !r.id.is_none() && known(r.authority) && r.zero == 0;
+}
+bool valid(const HostReport& r) {
+    return known(r.authority) && r.zero == 0;
+}
 bool valid(const AdminRead& r) {
     return r.everybody <= 1 && (r.uid == 0 || (r.id.is_none() && r.everybody == 0)) && (r.everybody == 0 || r.id.is_none());
 }
@@ -153,122 +138,6 @@ template <std::size_t... I> constexpr bool rows_match_variant(std::index_sequenc
 }
 static_assert(rows_match_variant(std::make_index_sequence<std::variant_size_v<Request>>()));
 
-// ---- what the broker's messages must be
-
-bool valid(const ExitRecord& exit, JobState state) {
-    if (state != JobState::Ended) {
-        return exit.magic == 0 && exit.kind == ExitKind::None;
-    }
-    ExitRecord of_a_stage = exit;
-    of_a_stage.flags &= ~kExitOutOfMemory; // which only the broker sees
-    return exit.kind == ExitKind::Killed ? exit.magic == kExitMagic : is_valid(of_a_stage);
-}
-bool valid(const VolumeEntry& v) {
-    return !v.id.is_none() && is_name(v.name) && known(v.type) && v.backend != Backend::Auto && fits(v.backend, v.type) &&
-           known(v.status) && v.labels_size <= kLabelsMax && v.created_ns >= kTimeMin && v.last_used_ns >= kTimeMin &&
-           v.trashed_until_ns >= kTimeMin && (v.trashed_until_ns != 0) == (v.status == VolumeStatus::Trashed) &&
-           (v.flags & ~kVolumeProtected) == 0;
-}
-bool valid(const JobEntry& j) {
-    return !j.id.is_none() && j.state >= JobState::Starting && j.state <= JobState::Ended && valid(j.exit, j.state) &&
-           j.volume_count <= kJobVolumesMax && j.zero == 0;
-}
-bool valid(const Reply& r) {
-    const auto row = std::ranges::find(kRequests, r.request, &RequestRow::type);
-    return row != kRequests.end() && static_cast<std::uint32_t>(r.code) < kErrorCodeCount &&
-           static_cast<std::uint32_t>(r.step) < kStepCount && r.sequence != 0 &&
-           r.which <= static_cast<std::uint32_t>(LimitKind::LogSize) && r.count <= kBasesMax && r.sys_errno >= 0;
-}
-bool valid(const VolumePage& p) {
-    if (!valid(p.reply) || p.reply.count > p.volumes.size()) {
-        return false;
-    }
-    std::size_t labels = 0;
-    for (const auto& volume : std::span(p.volumes).first(p.reply.count)) {
-        if (!valid(volume)) {
-            return false;
-        }
-        labels += volume.labels_size;
-    }
-    return labels_fit(p.labels, static_cast<std::uint32_t>(labels));
-}
-bool valid(const VolumeDetail& d) {
-    return valid(d.reply) && (d.reply.code != ErrorCode::Ok || (valid(d.volume) && labels_fit(d.labels, d.volume.labels_size)));
-}
-bool valid(const JobPage& p) {
-    return valid(p.reply) && p.reply.count <= p.jobs.size() &&
-           std::ranges::all_of(std::span(p.jobs).first(p.reply.count), [](const auto& j) { return valid(j); });
-}
-bool known(ProcKind proc) {
-    return proc == ProcKind::Pids || proc == ProcKind::Masked;
-}
-bool valid(const JobWorld& w) {
-    return valid(w.reply) && known(w.proc) && w.zero == 0;
-}
-bool valid(const BaseList& l) {
-    return valid(l.reply) && std::ranges::all_of(std::span(l.bases).first(l.reply.count), [](const BaseEntry& base) {
-               return is_name(base.name) && known(base.proc) && base.is_usable <= 1;
-           });
-}
-bool valid(const Connection& c) {
-    return c.number != 0 && c.admin <= 1 && c.zero == 0;
-}
-bool valid(const VolumeChanged& c) {
-    return c.zero == 0 && valid(c.volume) && labels_fit(c.labels, c.volume.labels_size);
-}
-bool valid(const VolumeGone& g) {
-    return g.zero == 0 && !g.id.is_none();
-}
-bool valid(const JobChanged& c) {
-    return c.zero == 0 && valid(c.job);
-}
-
-template <class M>
-std::expected<Message, DecodeError> decode_message_as(std::span<const std::byte> bytes, std::size_t descriptor_count,
-                                                      std::size_t wanted = std::is_same_v<M, Connection> ? 1 : 0) {
-    static_assert(std::is_trivially_copyable_v<M> && std::has_unique_object_representations_v<M>);
-    M message;
-    if (bytes.size() != sizeof message) {
-        return std::unexpected(DecodeError::Size);
-    }
-    if (descriptor_count != wanted) {
-        return std::unexpected(DecodeError::Descriptors);
-    }
-    std::memcpy(&message, bytes.data(), sizeof message);
-    if (!valid(message)) {
-        return std::unexpected(DecodeError::Field);
-    }
-    return message;
-}
-
-std::expected<Message, DecodeError> decode_reply(std::span<const std::byte> bytes, std::size_t descriptor_count) {
-    Reply reply;
-    if (bytes.size() < sizeof reply) {
-        return std::unexpected(DecodeError::Size);
-    }
-    std::memcpy(&reply, bytes.data(), sizeof reply);
-    // A refusal is a bare Reply whatever was asked
-    if (reply.code == ErrorCode::Ok) {
-        switch (reply.request) {
-        case RequestType::ListVolumes:
-            return decode_message_as<VolumePage>(bytes, descriptor_count);
-        case RequestType::StatVolume:
-            return decode_message_as<VolumeDetail>(bytes, descriptor_count);
-        case RequestType::ListJobs:
-            return decode_message_as<JobPage>(bytes, descriptor_count);
-        case RequestType::StartJob:
-            return decode_message_as<JobWorld>(bytes, descriptor_count);
-        case RequestType::ListBases:
-            return decode_message_as<BaseList>(bytes, descriptor_count);
-        case RequestType::OpenLog:
-            return decode_message_as<Reply>(bytes, descriptor_count, kLogDescriptors);
-        default:
-            break;
-        }
-    }
-    return decode_message_as<Reply>(bytes, descriptor_count);
-}
-
 } // namespace
 
 std::string_view volume_type_name(VolumeType type) {
@@ -281,6 +150,8 @@ std::string_view backend_name(Backend backend) {
         return "image";
     case Backend::Tmpfs:
         return "tmpfs";
+    case Backend::ProjectQuota:
+        return "project-quota";
     case Backend::Btrfs:
         return "btrfs";
     case Backend::Auto:
@@ -335,27 +206,6 @@ const RequestRow& row_of(RequestType type) {
 
 const RequestHeader& header_of(const Request& request) {
     return std::visit([](const auto& r) -> const RequestHeader& { return r.header; }, request);
-}
-
-std::expected<Message, DecodeError> decode_message(std::span<const std::byte> bytes, std::size_t descriptor_count) {
-    MessageType type{};
-    if (bytes.size() < sizeof type) {
-        return std::unexpected(DecodeError::Size);
-    }
-    std::memcpy(&type, bytes.data(), sizeof type);
-    switch (type) {
-    case MessageType::Reply:
-        return decode_reply(bytes, descriptor_count);
-    case MessageType::Connection:
-        return decode_message_as<Connection>(bytes, descriptor_count);
-    case MessageType::VolumeChanged:
-        return decode_message_as<VolumeChanged>(bytes, descriptor_count);
-    case MessageType::VolumeGone:
-        return decode_message_as<VolumeGone>(bytes, descriptor_count);
-    case MessageType::JobChanged:
-        return decode_message_as<JobChanged>(bytes, descriptor_count);
-    }
-    return std::unexpected(DecodeError::Type);
 }
 
 } // namespace joblet::protocol

@@ -1,4 +1,4 @@
-// The boundary: what joblet-api may say to joblet-broker, and what the broker says back.
+// The boundary: what joblet-api may say to joblet-broker. What the broker says back is in protocol_messages.h.
 //
 // One request is one datagram: a trivially copyable struct of fixed size, with an exact number of descriptors of an
 // exact kind. Whatever is not exactly that is fatal for the API process that sent it. Every value that decodes is
@@ -14,58 +14,9 @@
 #include <type_traits>
 #include <variant>
 
-#include "shared/error.h"
-#include "shared/exit_record.h"
-#include "shared/id.h"
-#include "shared/name.h"
+#include "shared/protocol_types.h"
 
 namespace joblet::protocol {
-
-inline constexpr std::uint32_t kVersion = 1;
-inline constexpr std::size_t kLabelsMax = 4096; // bytes of the label blob, stored unread by the broker
-inline constexpr std::size_t kJobVolumesMax = 16;
-inline constexpr std::uint64_t kVolumeSizeMin = std::uint64_t{1} << 20U; // 1 MiB
-inline constexpr std::uint64_t kVolumeSizeMax = std::uint64_t{1} << 50U; // 1 PiB
-// Inodes cost room beside the size that is counted: more than one for each KiB asked for is refused.
-inline constexpr std::uint64_t kBytesPerInodeMin = 1024;
-inline constexpr std::uint64_t kJobSpecMax = std::uint64_t{2} << 20U; // bytes of the sealed memfd
-
-// Connections are numbered by the broker, from a random epoch; 0 is none (housekeeping).
-using ConnectionNumber = std::uint64_t;
-
-enum class RequestType : std::uint32_t {
-    CreateVolume = 1,
-    DeleteVolume = 2,
-    StatVolume = 3,
-    ListVolumes = 4,
-    StartJob = 5,
-    SignalJob = 6,
-    ListJobs = 7,
-    ReleaseJob = 8,
-    CloseConnection = 9,
-    RestoreVolume = 10,
-    ProtectVolume = 11,
-    LabelVolume = 12,
-    RenameVolume = 13,
-    AttachVolume = 14,
-    DetachVolume = 15,
-    AdminRead = 16,
-    OpenLog = 17,
-    ListBases = 18,
-};
-enum class VolumeType : std::uint32_t { Filesystem = 1, Memory = 2 };
-// What holds a volume. Auto is only ever asked for, never stored.
-enum class Backend : std::uint32_t { Auto = 0, Image = 1, Tmpfs = 2, Btrfs = 4 };
-enum class VolumeStatus : std::uint32_t { Available = 1, InUse = 2, Trashed = 3, Quarantined = 4 };
-enum class Access : std::uint32_t { ReadWrite = 0, ReadOnly = 1 };
-// Whose power a request uses: the connection's own user, or (only for a uid in the list of admins) everybody's.
-enum class Authority : std::uint32_t { User = 0, Admin = 1 };
-
-std::string_view volume_type_name(VolumeType type);       // "filesystem", "memory"
-std::string_view backend_name(Backend backend);           // "auto", "image", "tmpfs", "btrfs"
-std::string_view volume_status_name(VolumeStatus status); // "available", "in_use", "trashed", "quarantined"
-
-// ---------------------------------------------------------------- requests
 
 struct RequestHeader {
     std::uint32_t version = kVersion;
@@ -78,8 +29,11 @@ struct CreateVolume {
     static constexpr auto kType = RequestType::CreateVolume;
     RequestHeader header;
     NameText name;
-    std::uint64_t size_bytes = 0; // kVolumeSizeMin … kVolumeSizeMax
-    std::uint64_t inodes = 0;     // 0: the backend's default for this size; at most size_bytes / kBytesPerInodeMin
+    std::uint64_t size_bytes = 0;      // kVolumeSizeMin … kVolumeSizeMax
+    std::uint64_t inodes = 0;          // 0: the backend's default for this size; at most size_bytes / kBytesPerInodeMin
+    std::uint64_t soft_size_bytes = 0; // 0: none; below size_bytes. ProjectQuota only
+    std::uint64_t soft_inodes = 0;     // 0: none; below inodes if that is not 0. ProjectQuota only
+    IoLimits io;                       // of a job that has it and asks for nothing else; not with Memory
     VolumeType type{};
     Backend backend{}; // Auto or one that fits the type
     std::uint32_t labels_size = 0;
@@ -116,15 +70,20 @@ struct JobVolume {
 struct StartJob {
     static constexpr auto kType = RequestType::StartJob;
     RequestHeader header;
-    NameText base;                // a base named in broker.toml
-    NameText host_name;           // empty: the first twelve digits of the job's id
-    std::uint64_t timeout_ns = 0; // SIGTERM after it, SIGKILL ten seconds later; 0: none; at most kTimeoutMax
-    std::uint64_t work_bytes = 0; // of /work; 0: as configured; at least kScratchMin
-    std::uint64_t tmp_bytes = 0;  // of /tmp; likewise
-    std::uint64_t log_bytes = 0;  // the log keeps at most this; only with kStartDetached; 0: as configured; at least kLogMin
-    std::uint32_t user = 0;       // inside the job, 0 … 65535
-    std::uint32_t group = 0;      // likewise
-    std::uint32_t flags = 0;      // kStart…
+    NameText base;                  // a base named in broker.toml
+    NameText host_name;             // empty: the first twelve digits of the job's id
+    std::uint64_t timeout_ns = 0;   // SIGTERM after it, SIGKILL ten seconds later; 0: none; at most kTimeoutMax
+    std::uint64_t work_bytes = 0;   // of /work; 0: as configured; at least kScratchMin
+    std::uint64_t tmp_bytes = 0;    // of /tmp; likewise
+    std::uint64_t log_bytes = 0;    // the log keeps at most this; only with kStartDetached; 0: as configured; at least kLogMin
+    std::uint64_t memory_bytes = 0; // 0: as configured; at least kMemoryMin
+    std::uint64_t swap_bytes = 0;   // besides it; 0: none
+    std::uint64_t processes = 0;    // threads count; 0: as configured
+    std::uint64_t cpu_milli = 0;    // thousandths of one CPU; 0: as configured; at least kCpuMilliMin
+    IoLimits io;                    // 0: the lowest that any of its volumes has
+    std::uint32_t user = 0;         // inside the job, 0 … 65535
+    std::uint32_t group = 0;        // likewise
+    std::uint32_t flags = 0;        // kStart…
     std::uint32_t volume_count = 0;
     std::array<JobVolume, kJobVolumesMax> volumes{}; // beyond volume_count: zero. No id and no target twice
 };
@@ -136,6 +95,11 @@ inline constexpr std::uint64_t kTimeoutMax = std::uint64_t{366} * 24 * 3600 * 1'
 inline constexpr std::uint64_t kScratchMin = std::uint64_t{64} << 10U;
 inline constexpr std::uint64_t kLogMin = std::uint64_t{64} << 10U;
 inline constexpr std::uint32_t kInnerIdMax = 65535;
+inline constexpr std::uint64_t kMemoryMin = std::uint64_t{4} << 20U; // the first process alone has half of that
+inline constexpr std::uint64_t kCpuMilliMin = 10;
+inline constexpr std::uint64_t kCpuMilliMax = 1'000'000;
+inline constexpr std::uint64_t kProcessesMin = 2; // the job's first process is ours
+inline constexpr std::uint64_t kProcessesMax = 4'194'304;
 struct SignalJob {
     static constexpr auto kType = RequestType::SignalJob;
     RequestHeader header;
@@ -224,14 +188,40 @@ struct ListBases {
     static constexpr auto kType = RequestType::ListBases;
     RequestHeader header;
 };
+// 0 leaves as it is. Grows while attached; shrinks only where nothing can be lost.
+struct ResizeVolume {
+    static constexpr auto kType = RequestType::ResizeVolume;
+    RequestHeader header;
+    VolumeId id;
+    std::uint64_t size_bytes = 0;      // 0, or as in CreateVolume
+    std::uint64_t inodes = 0;          // 0, or at least 1
+    std::uint64_t soft_size_bytes = 0; // kNoSoftLimit: none from now on
+    std::uint64_t soft_inodes = 0;     // likewise
+};
+inline constexpr std::uint64_t kNoSoftLimit = ~std::uint64_t{0};
+// What is used of a volume, as the kernel counts it now.
+struct MeasureVolume {
+    static constexpr auto kType = RequestType::MeasureVolume;
+    RequestHeader header;
+    VolumeId id;
+    Authority authority{};
+    std::uint32_t zero = 0;
+};
+// What this host can hold; and, with Authority::Admin, where store, records and kernel differ.
+struct HostReport {
+    static constexpr auto kType = RequestType::HostReport;
+    RequestHeader header;
+    Authority authority{};
+    std::uint32_t zero = 0;
+};
 struct CloseConnection {
     static constexpr auto kType = RequestType::CloseConnection;
     RequestHeader header;
 };
 
-using Request =
-    std::variant<CreateVolume, DeleteVolume, StatVolume, ListVolumes, StartJob, SignalJob, ListJobs, ReleaseJob, CloseConnection,
-                 RestoreVolume, ProtectVolume, LabelVolume, RenameVolume, AttachVolume, DetachVolume, AdminRead, OpenLog, ListBases>;
+using Request = std::variant<CreateVolume, DeleteVolume, StatVolume, ListVolumes, StartJob, SignalJob, ListJobs, ReleaseJob,
+                             CloseConnection, RestoreVolume, ProtectVolume, LabelVolume, RenameVolume, AttachVolume, DetachVolume,
+                             AdminRead, OpenLog, ListBases, ResizeVolume, MeasureVolume, HostReport>;
 
 // Who may send a request: a user whose connection is open (the header names it), or the API on its own account
 // (connection 0), which sees and touches nothing but what is listed or over. Either: both.
@@ -285,6 +275,9 @@ inline constexpr std::array kRequests = {
     plain_row<AdminRead>("AdminRead", Asker::User, Phase::Serving),
     plain_row<OpenLog>("OpenLog", Asker::User, Phase::Serving),
     plain_row<ListBases>("ListBases", Asker::Housekeeping, Phase::Serving),
+    plain_row<ResizeVolume>("ResizeVolume", Asker::User, Phase::Serving),
+    plain_row<MeasureVolume>("MeasureVolume", Asker::User, Phase::Serving),
+    plain_row<HostReport>("HostReport", Asker::User, Phase::Serving),
 };
 static_assert(kRequests.size() == std::variant_size_v<Request>);
 
@@ -311,163 +304,5 @@ std::expected<Request, DecodeError> decode(std::span<const std::byte> bytes, std
 
 const RequestRow& row_of(RequestType type); // precondition: a type that decoded
 const RequestHeader& header_of(const Request& request);
-
-// ---------------------------------------------------------------- what the broker says
-
-struct VolumeEntry {
-    VolumeId id;
-    NameText name;
-    std::uint64_t size_bytes = 0;
-    std::uint64_t inodes = 0;
-    std::int64_t created_ns = 0;       // CLOCK_REALTIME
-    std::int64_t last_used_ns = 0;     // 0: never
-    std::int64_t trashed_until_ns = 0; // CLOCK_REALTIME, if Trashed: deleted for good after it; otherwise 0
-    JobId current_job;                 // none if not attached (of several readers: one)
-    std::uint32_t owner_uid = 0;
-    VolumeType type{};
-    Backend backend{};
-    VolumeStatus status{};
-    std::uint32_t labels_size = 0;
-    std::uint32_t flags = 0; // kVolumeProtected
-};
-inline constexpr std::uint32_t kVolumeProtected = 1;
-
-enum class JobState : std::uint32_t { Starting = 1, Running = 2, Ended = 3 };
-
-struct JobEntry {
-    JobId id;
-    std::int64_t started_ns = 0; // CLOCK_REALTIME
-    ExitRecord exit;             // all zero unless ended
-    std::uint32_t owner_uid = 0;
-    JobState state{};
-    std::uint32_t volume_count = 0;
-    std::uint32_t zero = 0;
-    std::array<VolumeId, kJobVolumesMax> volumes{};
-};
-
-enum class MessageType : std::uint32_t {
-    Reply = 1,         // to a request, by sequence
-    Connection = 2,    // a client, with its socket
-    VolumeChanged = 3, // also for a volume that is new
-    VolumeGone = 4,
-    JobChanged = 5, // started, or ended
-};
-
-struct Reply {
-    static constexpr auto kType = MessageType::Reply;
-    MessageType type = kType;
-    RequestType request{};
-    std::uint64_t sequence = 0;
-    ErrorCode code = ErrorCode::Ok;
-    Step step = Step::None;
-    std::int32_t sys_errno = 0; // 0: no kernel call failed
-    std::uint32_t flags = 0;    // kReplyExisted
-    // LimitExceeded and OutOfSpace: the limit's value, what is used, what was asked (which limit: `which`, see LimitKind)
-    std::uint32_t which = 0;
-    std::uint32_t count = 0; // entries that follow in `volumes` or `jobs`
-    std::uint64_t limit = 0;
-    std::uint64_t used = 0;
-    std::uint64_t asked = 0;
-    VolumeId volume; // the subject: created, conflicting or in use
-    JobId job;       // started, or the one that holds the volume
-};
-inline constexpr std::uint32_t kReplyExisted = 1; // CreateVolume: the same volume was there already
-inline constexpr std::uint32_t kReplyMore = 2;    // a list goes on after the last entry
-
-enum class LimitKind : std::uint32_t {
-    None = 0,
-    VolumeSize = 1,
-    VolumesPerUser = 2,
-    BytesPerUser = 3,
-    JobsPerUser = 4,
-    Slots = 5,
-    AttachedMemoryPerUser = 6,
-    AttachedMemoryOfHost = 7,
-    VolumesPerJob = 8,
-    WorkSize = 9,
-    TmpSize = 10,
-    LogSize = 11
-};
-
-inline constexpr std::size_t kPageEntries = 16;
-struct VolumePage { // reply to ListVolumes
-    Reply reply;
-    std::array<VolumeEntry, kPageEntries> volumes{};
-    // Of each entry in turn, labels_size bytes, nothing between; a page ends early when the next do not fit. Beyond: zero.
-    std::array<std::uint8_t, 2 * kLabelsMax> labels{};
-};
-struct VolumeDetail { // reply to StatVolume
-    Reply reply;
-    VolumeEntry volume;
-    std::array<std::uint8_t, kLabelsMax> labels{};
-};
-struct JobPage { // reply to ListJobs
-    Reply reply;
-    std::array<JobEntry, kPageEntries> jobs{};
-};
-enum class ProcKind : std::uint32_t { Pids = 0, Masked = 1 }; // only the job's processes; or all of proc but its dangerous parts
-struct JobWorld {                                             // reply to StartJob: what the job has, or (dry run) would have
-    Reply reply;
-    std::uint64_t work_bytes = 0;
-    std::uint64_t tmp_bytes = 0;
-    std::uint64_t shm_bytes = 0;
-    std::uint64_t log_bytes = 0;  // 0: no log
-    std::uint32_t slot_first = 0; // host uid and gid of the job's 0
-    std::uint32_t slot_ids = 0;   // how many follow it
-    ProcKind proc{};
-    std::uint32_t zero = 0;
-};
-inline constexpr std::size_t kBasesMax = 64; // in broker.toml
-struct BaseEntry {
-    NameText name;
-    ProcKind proc{};
-    std::uint32_t is_usable = 0; // 0: refused when the daemons started; the log says why
-};
-struct BaseList { // reply to ListBases; reply.count entries, by name
-    Reply reply;
-    std::array<BaseEntry, kBasesMax> bases{};
-};
-// Every other request is answered by a bare Reply.
-
-struct Connection { // with one descriptor: the accepted socket
-    static constexpr auto kType = MessageType::Connection;
-    MessageType type = kType;
-    std::uint32_t uid = 0;
-    ConnectionNumber number = 0;
-    std::uint32_t gid = 0;
-    std::uint32_t pid = 0;
-    std::uint32_t admin = 0; // 1: may ask with Authority::Admin
-    std::uint32_t zero = 0;
-};
-struct VolumeChanged {
-    static constexpr auto kType = MessageType::VolumeChanged;
-    MessageType type = kType;
-    std::uint32_t zero = 0;
-    VolumeEntry volume;
-    std::array<std::uint8_t, kLabelsMax> labels{};
-};
-struct VolumeGone {
-    static constexpr auto kType = MessageType::VolumeGone;
-    MessageType type = kType;
-    std::uint32_t zero = 0;
-    VolumeId id;
-};
-struct JobChanged {
-    static constexpr auto kType = MessageType::JobChanged;
-    MessageType type = kType;
-    std::uint32_t zero = 0;
-    JobEntry job;
-};
-
-using Message =
-    std::variant<Reply, VolumePage, VolumeDetail, JobPage, JobWorld, BaseList, Connection, VolumeChanged, VolumeGone, JobChanged>;
-inline constexpr std::size_t kMessageSizeMax = 16384;
-static_assert(sizeof(JobPage) <= kMessageSizeMax && sizeof(VolumePage) <= kMessageSizeMax && sizeof(VolumeDetail) <= kMessageSizeMax &&
-              sizeof(BaseList) <= kMessageSizeMax);
-
-inline constexpr std::size_t kLogDescriptors = 2; // of a Reply to OpenLog that is Ok
-
-// Pure; the API's side. A broker that sends what does not decode is not ours: the API ends.
-std::expected<Message, DecodeError> decode_message(std::span<const std::byte> bytes, std::size_t descriptor_count);
 
 } // namespace joblet::protocol

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "shared/protocol.h"
+#include "shared/protocol_messages.h"
 
 namespace joblet::api {
 
@@ -22,7 +22,8 @@ struct Job {
     std::uint32_t owner_uid = 0;
     protocol::JobState state = protocol::JobState::Starting;
     std::int64_t started_ns = 0;
-    ExitRecord exit; // ended; kind Killed with ended_ns 0: nobody saw the end
+    protocol::JobLimits limits; // as the kernel was told
+    ExitRecord exit;            // ended; kind Killed with ended_ns 0: nobody saw the end
     // Empty if the job was started before the history was lost
     std::string name;
     std::vector<std::string> command; // cut at kCommandKept bytes

@@ -32,6 +32,10 @@ void JobManager::changed(const protocol::JobEntry& entry) {
     job.state = entry.state;
     job.started_ns = entry.started_ns;
     job.exit = entry.exit;
+    // A broker that was started anew knows of an ended job only how it ended
+    if (entry.state != JobState::Ended || entry.limits.controllers != 0) {
+        job.limits = entry.limits;
+    }
     follow_volumes(job, entry);
     record(std::move(job));
 }

@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include "api-unpriv/io_limits.h"
 #include "shared/size.h"
 
 namespace joblet::api {
@@ -19,14 +20,40 @@ std::uint32_t flags_of(const JobOptions& options) {
            (options.read_only_work ? protocol::kStartReadOnlyWork : 0) | (options.dry_run ? protocol::kStartDryRun : 0);
 }
 
+struct Number {
+    std::string_view field;
+    std::string_view what;
+    std::uint64_t value;
+    std::uint64_t least;
+    std::uint64_t most = protocol::kVolumeSizeMax;
+};
+
+// 0 asks for nothing.
+bool is_within(const Number& number) {
+    return number.value == 0 || (number.value >= number.least && number.value <= number.most);
+}
+
+Outcome<void> check(const WantedLimits& limits) {
+    for (const auto& number : {Number{"limits.memoryBytes", "limit of memory", limits.memory_bytes, protocol::kMemoryMin},
+                               Number{"limits.swapBytes", "limit of swap", limits.swap_bytes, 0}}) {
+        if (!is_within(number)) {
+            return std::unexpected(invalid(number.field, fmt::format("a {} is {} to {}, not {} bytes", number.what,
+                                                                     format_size(number.least), format_size(number.most), number.value)));
+        }
+    }
+    for (const auto& number :
+         {Number{"limits.processes", "number of processes", limits.processes, protocol::kProcessesMin, protocol::kProcessesMax},
+          Number{"limits.cpuMilli", "number of thousandths of a CPU", limits.cpu_milli, protocol::kCpuMilliMin, protocol::kCpuMilliMax}}) {
+        if (!is_within(number)) {
+            return std::unexpected(
+                invalid(number.field, fmt::format("the {} is {} to {}, not {}", number.what, number.least, number.most, number.value)));
+        }
+    }
+    return check_io("limits.io", limits.io);
+}
+
 // As the broker decodes them: what does not decode there would be fatal.
 Outcome<void> check(const JobOptions& options) {
-    struct Number {
-        std::string_view field;
-        std::string_view what;
-        std::uint64_t value;
-        std::uint64_t least;
-    };
     for (const auto& [field, id] : {std::pair{"user", options.user}, std::pair{"group", options.group}}) {
         if (id > protocol::kInnerIdMax) {
             return std::unexpected(
@@ -39,7 +66,7 @@ Outcome<void> check(const JobOptions& options) {
     for (const auto& number : {Number{"workBytes", "size of /work", options.work_bytes, protocol::kScratchMin},
                                Number{"tmpBytes", "size of /tmp", options.tmp_bytes, protocol::kScratchMin},
                                Number{"logMaxBytes", "size of the log", options.log_bytes, protocol::kLogMin}}) {
-        if (number.value != 0 && (number.value < number.least || number.value > protocol::kVolumeSizeMax)) {
+        if (!is_within(number)) {
             return std::unexpected(
                 invalid(number.field, fmt::format("the {} is {} to {}, not {} bytes", number.what, format_size(number.least),
                                                   format_size(protocol::kVolumeSizeMax), number.value)));
@@ -52,7 +79,7 @@ Outcome<void> check(const JobOptions& options) {
         return std::unexpected(
             invalid("removeAfterwards", "only a detached job can be removed at its end", "remove another one when its exit was seen"));
     }
-    return {};
+    return check(options.limits);
 }
 
 } // namespace
@@ -95,6 +122,11 @@ Outcome<protocol::StartJob> start_request(std::string_view base, std::string_vie
     request.work_bytes = options.work_bytes;
     request.tmp_bytes = options.tmp_bytes;
     request.log_bytes = options.log_bytes;
+    request.memory_bytes = options.limits.memory_bytes;
+    request.swap_bytes = options.limits.swap_bytes;
+    request.processes = options.limits.processes;
+    request.cpu_milli = options.limits.cpu_milli;
+    request.io = options.limits.io;
     request.user = options.user;
     request.group = options.group;
     request.flags = flags_of(options);

@@ -18,6 +18,15 @@ inline constexpr std::string_view kDefaultDirectory = "/work";
 // PATH, HOME and, if it is known, HOSTNAME; then `added`, the last of each name.
 std::vector<std::string> environment_of(std::string_view host_name, const std::vector<std::string>& added);
 
+// Each is held by the kernel, or the job is refused. 0: as configured; of swap: none; of io: as its volumes have it.
+struct WantedLimits {
+    std::uint64_t memory_bytes = 0;
+    std::uint64_t swap_bytes = 0; // besides memory
+    std::uint64_t processes = 0;
+    std::uint64_t cpu_milli = 0; // thousandths of one CPU
+    protocol::IoLimits io;
+};
+
 // What is asked for of a job beside its command and its volumes. 0: as configured, or none.
 struct JobOptions {
     std::uint32_t user = 0; // inside the job
@@ -26,7 +35,8 @@ struct JobOptions {
     std::uint64_t work_bytes = 0;
     std::uint64_t tmp_bytes = 0;
     std::uint64_t log_bytes = 0; // detached only
-    bool detached = false;       // it has no control socket of its user's
+    WantedLimits limits;
+    bool detached = false; // it has no control socket of its user's
     bool host_network = false;
     bool read_only_work = false;
     bool remove_at_end = false; // detached only

@@ -110,6 +110,7 @@ Outcome<Started> JobManager::started(Start start, const protocol::Message& messa
         if (world == nullptr) {
             return std::unexpected(start_refusal(job, reply_of(message)));
         }
+        job.limits = world->limits;
         PlannedWorld would = world_of(*world, job, start.options, std::move(start.spec), volumes_.index());
         return Started{std::move(job), std::move(would)};
     }
@@ -118,11 +119,13 @@ Outcome<Started> JobManager::started(Start start, const protocol::Message& messa
         return std::unexpected(start_refusal(job, reply_of(message)));
     }
     job.id = world->reply.job;
+    job.limits = world->limits;
     // The news of its start, or even of its end, may have come before
     if (const Job* known = table_.find(job.id)) {
         job.state = known->state;
         job.started_ns = known->started_ns;
         job.exit = known->exit;
+        job.limits = known->limits.controllers != 0 ? known->limits : job.limits;
     } else {
         job.started_ns = now_ns();
     }

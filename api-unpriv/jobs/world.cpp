@@ -11,6 +11,7 @@ PlannedWorld world_of(const protocol::JobWorld& granted, const Job& job, const J
     world.uid_first = granted.slot_first;
     world.uid_count = granted.slot_ids;
     world.log_bytes = granted.log_bytes;
+    world.limits = granted.limits;
     world.options = options;
     world.spec = std::move(spec);
     world.host_name = job.host_name;

@@ -25,6 +25,7 @@ struct PlannedWorld {
     std::uint32_t uid_first = 0;
     std::uint32_t uid_count = 0;
     std::uint64_t log_bytes = 0; // 0: no log
+    protocol::JobLimits limits;  // the loop devices of its volumes are not known yet
     JobOptions options;
     JobSpec spec;
     std::string host_name;

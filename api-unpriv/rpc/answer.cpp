@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "api-unpriv/rpc/exit_reason.h"
+#include "api-unpriv/rpc/limits.h"
 
 namespace joblet::api {
 
@@ -20,6 +21,8 @@ rpc::Backend backend_of(protocol::Backend backend) {
         return rpc::Backend::IMAGE;
     case protocol::Backend::Tmpfs:
         return rpc::Backend::TMPFS;
+    case protocol::Backend::ProjectQuota:
+        return rpc::Backend::PROJECT_QUOTA;
     case protocol::Backend::Btrfs:
         return rpc::Backend::BTRFS;
     case protocol::Backend::Auto:
@@ -86,6 +89,11 @@ void fill(rpc::Volume::Builder out, const Volume& volume) {
     out.setStatus(status_of(entry.status));
     out.setSizeBytes(entry.size_bytes);
     out.setInodes(entry.inodes);
+    out.setSoftSizeBytes(entry.soft_size_bytes);
+    out.setSoftInodes(entry.soft_inodes);
+    if (entry.io != protocol::IoLimits{}) {
+        fill(out.initIo(), entry.io);
+    }
     out.setCreatedNs(entry.created_ns);
     out.setLastUsedNs(entry.last_used_ns);
     if (!entry.current_job.is_none()) {
@@ -93,6 +101,7 @@ void fill(rpc::Volume::Builder out, const Volume& volume) {
     }
     out.setEnforcement("kernel");
     out.setProtected((entry.flags & protocol::kVolumeProtected) != 0);
+    out.setNoSwap((entry.flags & protocol::kVolumeNoSwap) != 0);
     out.setTrashedUntilNs(entry.trashed_until_ns);
     auto labels = out.initLabels(static_cast<unsigned>(volume.labels.size()));
     for (unsigned i = 0; i < labels.size(); ++i) {
@@ -132,6 +141,7 @@ void fill(rpc::Job::Builder out, const Job& job) {
         volumes[i].setTarget(text(job.volumes[i].target));
         volumes[i].setReadOnly(job.volumes[i].read_only);
     }
+    fill(out.initLimits(), job.limits);
     constexpr std::size_t kHostNameDigits = 12; // of the id, where no name was given
     out.setHostName(text(job.host_name.empty() && !job.id.is_none() ? to_string(job.id).substr(0, kHostNameDigits) : job.host_name));
 }
@@ -158,6 +168,7 @@ void fill(rpc::World::Builder out, const PlannedWorld& world) {
     out.setTimeoutNs(world.options.timeout_ns);
     out.setLogMaxBytes(world.log_bytes);
     out.setBase(text(world.base));
+    fill(out.initLimits(), world.limits);
 }
 
 Outcome<Scope> scope_from(rpc::Scope::Reader scope) {

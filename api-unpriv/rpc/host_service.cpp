@@ -5,6 +5,26 @@ namespace joblet::api {
 
 namespace {
 
+void fill(rpc::HostService::Report::Builder out, const Report& report) {
+    auto checks = out.initChecks(static_cast<unsigned>(report.checks.size()));
+    for (unsigned i = 0; i < checks.size(); ++i) {
+        const HostCheck& check = report.checks[i];
+        checks[i].setSubject(text(check.subject));
+        checks[i].setOk(check.ok);
+        checks[i].setDetail(text(check.detail));
+        checks[i].setLost(text(check.lost));
+        checks[i].setRemedy(text(check.remedy));
+    }
+    auto differences = out.initDifferences(static_cast<unsigned>(report.differences.size()));
+    for (unsigned i = 0; i < differences.size(); ++i) {
+        differences.set(i, text(report.differences[i]));
+    }
+    out.setCompared(report.compared);
+    out.setMoreDifferences(report.more_differences);
+    out.setSlotFirst(report.slot_first);
+    out.setSlotCount(report.slot_count);
+}
+
 class HostServer final : public rpc::HostService::Server {
   public:
     explicit HostServer(kj::Own<SessionContext> session) : session_(kj::mv(session)) {}
@@ -23,7 +43,9 @@ class HostServer final : public rpc::HostService::Server {
             });
     }
     kj::Promise<void> doctor(DoctorContext context) override {
-        return refuse(context, unimplemented("the report on this host"));
+        return answer(
+            *session_, Ticket::Kind::Call, context, [&]() { return session_->managers.doctor.examine(session_->caller); },
+            [](auto result, const Report& report) { fill(result.initValue(), report); });
     }
 
   private:

@@ -3,17 +3,12 @@
 #include <fcntl.h>
 
 #include "api-unpriv/rpc/answer.h"
+#include "api-unpriv/rpc/limits.h"
 #include "shared/job_spec.h"
 
 namespace joblet::api {
 
 namespace {
-
-bool asks_for(rpc::ResourceLimits::Reader limits) {
-    const auto io = limits.getIo();
-    return limits.getMemoryBytes() != 0 || limits.getSwapBytes() != 0 || limits.getProcesses() != 0 || limits.getCpuMilli() != 0 ||
-           io.getReadBytes() != 0 || io.getWriteBytes() != 0 || io.getReadOperations() != 0 || io.getWriteOperations() != 0;
-}
 
 std::vector<std::string> texts_from(capnp::List<capnp::Text>::Reader texts) {
     std::vector<std::string> out;
@@ -32,6 +27,7 @@ Outcome<JobOptions> options_from(rpc::RunRequest::Reader request) {
     options.work_bytes = request.getWorkBytes();
     options.tmp_bytes = request.getTmpBytes();
     options.log_bytes = request.getLogMaxBytes();
+    options.limits = limits_from(request.getLimits());
     options.detached = request.getDetached();
     options.read_only_work = request.getReadOnlyWork();
     options.remove_at_end = request.getRemoveAfterwards();
@@ -51,9 +47,6 @@ Outcome<JobOptions> options_from(rpc::RunRequest::Reader request) {
 } // namespace
 
 Outcome<NewJob> new_job_from(rpc::RunRequest::Reader request) {
-    if (asks_for(request.getLimits())) {
-        return std::unexpected(unimplemented("a resource limit of a job"));
-    }
     auto options = options_from(request);
     if (!options) {
         return std::unexpected(options.error());

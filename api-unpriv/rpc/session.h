@@ -9,6 +9,7 @@
 
 #include "api-unpriv/caller.h"
 #include "api-unpriv/config.h"
+#include "api-unpriv/host/doctor.h"
 #include "api-unpriv/jobs/manager.h"
 #include "api-unpriv/rpc/client_stream.h"
 #include "api-unpriv/volumes/manager.h"
@@ -20,6 +21,7 @@ struct Managers {
     VolumeManager& volumes;
     JobManager& jobs;
     Bases& bases;
+    Doctor& doctor;
 };
 
 // Shared by the services of one connection.

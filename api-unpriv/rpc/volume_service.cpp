@@ -1,171 +1,11 @@
 #include "api-unpriv/rpc/answer.h"
 #include "api-unpriv/rpc/joblet_service.h"
+#include "api-unpriv/rpc/limits.h"
+#include "api-unpriv/rpc/volume_request.h"
 
 namespace joblet::api {
 
 namespace {
-
-Outcome<protocol::VolumeType> type_from(rpc::VolumeType type) {
-    switch (type) {
-    case rpc::VolumeType::ANY:
-    case rpc::VolumeType::FILESYSTEM:
-        return protocol::VolumeType::Filesystem;
-    case rpc::VolumeType::MEMORY:
-        return protocol::VolumeType::Memory;
-    }
-    return std::unexpected(invalid("type", "this type of volume is not known", "filesystem and memory are accepted"));
-}
-
-Outcome<protocol::Backend> backend_from(rpc::Backend backend) {
-    switch (backend) {
-    case rpc::Backend::AUTO:
-        return protocol::Backend::Auto;
-    case rpc::Backend::IMAGE:
-        return protocol::Backend::Image;
-    case rpc::Backend::TMPFS:
-        return protocol::Backend::Tmpfs;
-    case rpc::Backend::PROJECT_QUOTA:
-        return std::unexpected(unimplemented("backend project-quota"));
-    case rpc::Backend::BTRFS:
-        return protocol::Backend::Btrfs;
-    }
-    return std::unexpected(invalid("backend", "this backend is not known", "auto, image, btrfs and tmpfs are accepted"));
-}
-
-Outcome<std::optional<protocol::VolumeStatus>> status_from(rpc::VolumeStatus status) {
-    using Status = protocol::VolumeStatus;
-    switch (status) {
-    case rpc::VolumeStatus::ANY:
-        return std::nullopt;
-    case rpc::VolumeStatus::AVAILABLE:
-        return Status::Available;
-    case rpc::VolumeStatus::IN_USE:
-        return Status::InUse;
-    case rpc::VolumeStatus::TRASHED:
-        return Status::Trashed;
-    case rpc::VolumeStatus::QUARANTINED:
-        return Status::Quarantined;
-    }
-    return std::unexpected(invalid("filter.status", "this status is not known", "available, in_use, trashed and quarantined are accepted"));
-}
-
-Outcome<VolumeSort> sort_from(rpc::VolumeService::Sort sort) {
-    switch (sort) {
-    case rpc::VolumeService::Sort::NAME:
-        return VolumeSort::Name;
-    case rpc::VolumeService::Sort::CREATED:
-        return VolumeSort::Created;
-    case rpc::VolumeService::Sort::SIZE:
-        return VolumeSort::Size;
-    case rpc::VolumeService::Sort::LAST_USED:
-        return VolumeSort::LastUsed;
-    }
-    return std::unexpected(invalid("sort", "this order is not known", "name, created, size and lastUsed are accepted"));
-}
-
-bool asks_for(rpc::IoLimits::Reader io) {
-    return io.getReadBytes() != 0 || io.getWriteBytes() != 0 || io.getReadOperations() != 0 || io.getWriteOperations() != 0;
-}
-
-Outcome<NewVolume> new_volume_from(rpc::VolumeService::CreateVolumeParams::Reader params) {
-    if (params.getSoftSizeBytes() != 0 || params.getSoftInodes() != 0) {
-        return std::unexpected(unimplemented("a soft limit of a volume"));
-    }
-    if (params.getSparse()) {
-        return std::unexpected(unimplemented("a sparse volume"));
-    }
-    if (asks_for(params.getIo())) {
-        return std::unexpected(unimplemented("an I/O limit of a volume"));
-    }
-    const auto type = type_from(params.getType());
-    if (!type) {
-        return std::unexpected(type.error());
-    }
-    const auto backend = backend_from(params.getBackend());
-    if (!backend) {
-        return std::unexpected(backend.error());
-    }
-    return NewVolume{std::string(view(params.getName())), params.getSizeBytes(), params.getInodes(), *type, *backend,
-                     labels_from(params.getLabels())};
-}
-
-constexpr unsigned kLabelFiltersMax = 64;
-
-Outcome<VolumeQuery> query_from(rpc::VolumeService::ListVolumesParams::Reader params) {
-    const auto filter = params.getFilter();
-    VolumeQuery query;
-    const auto scope = scope_from(params.getScope());
-    if (!scope) {
-        return std::unexpected(scope.error());
-    }
-    query.scope = *scope;
-    if (filter.getType() != rpc::VolumeType::ANY) {
-        const auto type = type_from(filter.getType());
-        if (!type) {
-            return std::unexpected(type.error());
-        }
-        query.type = *type;
-    }
-    if (filter.getBackend() != rpc::Backend::AUTO) {
-        const auto backend = backend_from(filter.getBackend());
-        if (!backend) {
-            return std::unexpected(backend.error());
-        }
-        query.backend = *backend;
-    }
-    const auto status = status_from(filter.getStatus());
-    if (!status) {
-        return std::unexpected(status.error());
-    }
-    query.status = *status;
-    const auto sort = sort_from(params.getSort());
-    if (!sort) {
-        return std::unexpected(sort.error());
-    }
-    query.sort = *sort;
-    if (filter.getLabels().size() > kLabelFiltersMax) {
-        return std::unexpected(invalid("filter.labels", "there are more than 64 label filters"));
-    }
-    for (const auto label : filter.getLabels()) {
-        LabelFilter& wanted = query.labels.emplace_back(std::string(view(label.getKey())), std::nullopt);
-        switch (label.which()) {
-        case rpc::VolumeService::LabelFilter::PRESENT:
-            continue;
-        case rpc::VolumeService::LabelFilter::VALUE:
-            wanted.value = std::string(view(label.getValue()));
-            continue;
-        }
-        return std::unexpected(unimplemented("this kind of label filter"));
-    }
-    query.name_prefix = view(filter.getNamePrefix());
-    query.descending = params.getDescending();
-    query.page_size = page_size_from(params.getPage());
-    query.after = view(params.getPage().getAfter());
-    return query;
-}
-
-struct Selected {
-    std::string volume;
-    Scope scope;
-};
-Outcome<Selected> selected(rpc::VolumeSelector::Reader selector) {
-    const auto scope = scope_from(selector.getScope());
-    if (!scope) {
-        return std::unexpected(scope.error());
-    }
-    return Selected{std::string(view(selector.getVolume())), *scope};
-}
-
-std::vector<std::string> keys_from(capnp::List<capnp::Text>::Reader keys) {
-    std::vector<std::string> out;
-    for (const auto key : keys) {
-        out.emplace_back(view(key));
-        if (out.size() > protocol::kLabelsMax) {
-            break; // as many labels do not fit in a volume: they are refused
-        }
-    }
-    return out;
-}
 
 class VolumeServer final : public rpc::VolumeService::Server {
   public:
@@ -216,7 +56,7 @@ class VolumeServer final : public rpc::VolumeService::Server {
         return answer(
             *session_, Ticket::Kind::Call, context,
             [&]() -> kj::Promise<Outcome<Volume>> {
-                const auto wanted = selected(context.getParams().getSelector());
+                const auto wanted = selected_volume(context.getParams().getSelector());
                 if (!wanted) {
                     return Outcome<Volume>(std::unexpected(wanted.error()));
                 }
@@ -232,7 +72,7 @@ class VolumeServer final : public rpc::VolumeService::Server {
             [&]() -> kj::Promise<Outcome<void>> {
                 const auto params = context.getParams();
                 const Removal how{params.getForce(), params.getNow(), params.getWait()};
-                const auto wanted = selected(params.getSelector());
+                const auto wanted = selected_volume(params.getSelector());
                 context.releaseParams();
                 if (!wanted) {
                     return Outcome<void>(std::unexpected(wanted.error()));
@@ -244,44 +84,64 @@ class VolumeServer final : public rpc::VolumeService::Server {
 
     kj::Promise<void> renameVolume(RenameVolumeContext context) override {
         const auto params = context.getParams();
-        return change(context, [&](VolumeManager& volumes, const Selected& wanted) {
+        return change(context, [&](VolumeManager& volumes, const SelectedVolume& wanted) {
             return volumes.rename(session_->caller, wanted.volume, wanted.scope, view(params.getName()));
         });
     }
     kj::Promise<void> labelVolume(LabelVolumeContext context) override {
         const auto params = context.getParams();
-        return change(context, [&](VolumeManager& volumes, const Selected& wanted) {
+        return change(context, [&](VolumeManager& volumes, const SelectedVolume& wanted) {
             return volumes.label(session_->caller, wanted.volume, wanted.scope,
-                                 {labels_from(params.getSet()), keys_from(params.getRemove())});
+                                 {labels_from(params.getSet()), some_texts_from(params.getRemove(), protocol::kLabelsMax)});
         });
     }
     kj::Promise<void> protectVolume(ProtectVolumeContext context) override {
         const auto params = context.getParams();
-        return change(context, [&](VolumeManager& volumes, const Selected& wanted) {
+        return change(context, [&](VolumeManager& volumes, const SelectedVolume& wanted) {
             return volumes.protect(session_->caller, wanted.volume, wanted.scope, params.getProtected());
         });
     }
     kj::Promise<void> restoreVolume(RestoreVolumeContext context) override {
         const auto params = context.getParams();
-        return change(context, [&](VolumeManager& volumes, const Selected& wanted) {
+        return change(context, [&](VolumeManager& volumes, const SelectedVolume& wanted) {
             return volumes.restore(session_->caller, wanted.volume, wanted.scope, view(params.getName()));
         });
     }
     kj::Promise<void> resizeVolume(ResizeVolumeContext context) override {
-        return refuse(context, unimplemented("resizing a volume"));
+        const auto params = context.getParams();
+        const VolumeSizes wanted{params.getSizeBytes(), params.getInodes(), params.getSoftSizeBytes(), params.getSoftInodes()};
+        return change(context, [&](VolumeManager& volumes, const SelectedVolume& which) {
+            return volumes.resize(session_->caller, which.volume, which.scope, wanted);
+        });
     }
     kj::Promise<void> getUsage(GetUsageContext context) override {
-        return refuse(context, unimplemented("the usage of a volume"));
+        return answer(
+            *session_, Ticket::Kind::Call, context,
+            [&]() -> kj::Promise<Outcome<std::vector<MeasuredVolume>>> {
+                const auto scope = scope_from(context.getParams().getScope());
+                auto volumes = some_texts_from(context.getParams().getVolumes(), VolumeManager::kMeasuredMax);
+                context.releaseParams();
+                if (!scope) {
+                    return Outcome<std::vector<MeasuredVolume>>(std::unexpected(scope.error()));
+                }
+                return session_->managers.volumes.usage(session_->caller, std::move(volumes), *scope);
+            },
+            [](auto result, const std::vector<MeasuredVolume>& measured) {
+                auto volumes = result.initValue().initVolumes(static_cast<unsigned>(measured.size()));
+                for (unsigned i = 0; i < volumes.size(); ++i) {
+                    fill(volumes[i], measured[i].id, measured[i].usage);
+                }
+            });
     }
     kj::Promise<void> attachVolume(AttachVolumeContext context) override {
         const auto params = context.getParams();
-        return change_job(context, [&](JobManager& jobs, const Selected& wanted) {
+        return change_job(context, [&](JobManager& jobs, const SelectedVolume& wanted) {
             return jobs.attach(session_->caller, wanted.volume, wanted.scope, view(params.getJob()), params.getReadOnly());
         });
     }
     kj::Promise<void> detachVolume(DetachVolumeContext context) override {
         const auto params = context.getParams();
-        return change_job(context, [&](JobManager& jobs, const Selected& wanted) {
+        return change_job(context, [&](JobManager& jobs, const SelectedVolume& wanted) {
             return jobs.detach(session_->caller, wanted.volume, wanted.scope, view(params.getJob()));
         });
     }
@@ -301,7 +161,7 @@ class VolumeServer final : public rpc::VolumeService::Server {
         return answer(
             *session_, Ticket::Kind::Call, context,
             [&]() -> kj::Promise<Outcome<Volume>> {
-                const auto wanted = selected(context.getParams().getSelector());
+                const auto wanted = selected_volume(context.getParams().getSelector());
                 if (!wanted) {
                     return Outcome<Volume>(std::unexpected(wanted.error()));
                 }
@@ -313,7 +173,7 @@ class VolumeServer final : public rpc::VolumeService::Server {
         return answer(
             *session_, Ticket::Kind::Call, context,
             [&]() -> kj::Promise<Outcome<void>> {
-                const auto wanted = selected(context.getParams().getSelector());
+                const auto wanted = selected_volume(context.getParams().getSelector());
                 if (!wanted) {
                     return Outcome<void>(std::unexpected(wanted.error()));
                 }

@@ -66,6 +66,9 @@ class Database {
     StoreResult<void> check();
     StoreResult<void> migrate();
     StoreResult<void> prepare();
+    // What a job is held to: nine columns of its row, from `first` on, and its devices.
+    StoreResult<void> load_limits(const Query& row, int first, Job& job);
+    StoreResult<void> put_devices(const Job& job);
 
     std::unique_ptr<sqlite3, CloseDatabase> handle_;
     std::unique_ptr<Statements> statements_; // after handle_: finalized first

@@ -72,6 +72,30 @@ inline constexpr std::array kMigrations = {
         ALTER TABLE jobs ADD COLUMN detached      INTEGER NOT NULL DEFAULT 0;
         ALTER TABLE jobs ADD COLUMN remove_at_end INTEGER NOT NULL DEFAULT 0;
     )sql"},
+    Migration{4, R"sql(
+        ALTER TABLE volumes ADD COLUMN soft_size_bytes     INTEGER NOT NULL DEFAULT 0; -- 0: none, as of all that follow
+        ALTER TABLE volumes ADD COLUMN soft_inodes         INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE volumes ADD COLUMN io_read_bytes       INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE volumes ADD COLUMN io_write_bytes      INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE volumes ADD COLUMN io_read_operations  INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE volumes ADD COLUMN io_write_operations INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE jobs ADD COLUMN controllers         INTEGER NOT NULL DEFAULT 0; -- protocol::kController…
+        ALTER TABLE jobs ADD COLUMN memory_bytes        INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE jobs ADD COLUMN swap_bytes          INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE jobs ADD COLUMN processes           INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE jobs ADD COLUMN cpu_milli           INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE jobs ADD COLUMN io_read_bytes       INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE jobs ADD COLUMN io_write_bytes      INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE jobs ADD COLUMN io_read_operations  INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE jobs ADD COLUMN io_write_operations INTEGER NOT NULL DEFAULT 0;
+        CREATE TABLE job_devices (
+            job      BLOB    NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
+            position INTEGER NOT NULL,
+            major    INTEGER NOT NULL,
+            minor    INTEGER NOT NULL,
+            PRIMARY KEY (job, position)
+        ) WITHOUT ROWID, STRICT;
+    )sql"},
 };
 inline constexpr int kSchemaVersion = kMigrations.back().version;
 

@@ -1,7 +1,40 @@
 // Volumes and jobs as rows, in both directions.
+#include <span>
+
 #include "api-unpriv/store/statements.h"
 
 namespace joblet::api {
+
+StoreResult<void> Database::load_limits(const Query& row, int first, Job& job) {
+    auto& limits = job.limits;
+    limits.controllers = static_cast<std::uint32_t>(row.integer(first));
+    limits.memory_bytes = row.number(first + 1);
+    limits.swap_bytes = row.number(first + 2);
+    limits.processes = row.number(first + 3);
+    limits.cpu_milli = row.number(first + 4);
+    limits.io = row.io(first + 5);
+    Query devices(statements_->load_job_devices);
+    devices.add(job.id);
+    int state = SQLITE_ROW;
+    while ((state = devices.step()) == SQLITE_ROW && limits.device_count < limits.devices.size()) {
+        limits.devices.at(limits.device_count++) = {static_cast<std::uint32_t>(devices.integer(0)),
+                                                    static_cast<std::uint32_t>(devices.integer(1))};
+    }
+    return state == SQLITE_DONE || state == SQLITE_ROW ? StoreResult<void>{} : std::unexpected(error("read devices of jobs"));
+}
+
+StoreResult<void> Database::put_devices(const Job& job) {
+    if (Query(statements_->erase_job_devices).add(job.id).step() != SQLITE_DONE) {
+        return std::unexpected(error("store a job"));
+    }
+    std::int64_t position = 0;
+    for (const auto& device : std::span(job.limits.devices).first(job.limits.device_count)) {
+        if (Query(statements_->put_job_device).add(job.id).add(position++).add(device.major).add(device.minor).step() != SQLITE_DONE) {
+            return std::unexpected(error("store a job's device"));
+        }
+    }
+    return {};
+}
 
 StoreResult<std::vector<Volume>> Database::load_volumes() {
     std::vector<Volume> out;
@@ -22,6 +55,9 @@ StoreResult<std::vector<Volume>> Database::load_volumes() {
         entry.last_used_ns = query.integer(9);
         entry.flags = static_cast<std::uint32_t>(query.integer(10));
         entry.trashed_until_ns = query.integer(11);
+        entry.soft_size_bytes = query.number(12);
+        entry.soft_inodes = query.number(13);
+        entry.io = query.io(14);
         Query labels(statements_->load_labels);
         labels.add(entry.id);
         while ((state = labels.step()) == SQLITE_ROW) {
@@ -63,6 +99,9 @@ StoreResult<std::vector<Job>> Database::load_jobs() {
         job.host_name = query.bytes(12);
         job.detached = query.integer(14) != 0;
         job.remove_at_end = query.integer(15) != 0;
+        if (auto done = load_limits(query, 16, job); !done) {
+            return std::unexpected(done.error());
+        }
         Query arguments(statements_->load_arguments);
         arguments.add(job.id);
         while ((state = arguments.step()) == SQLITE_ROW) {
@@ -113,6 +152,9 @@ StoreResult<void> Database::put(const Volume& volume) {
                             .add(entry.last_used_ns)
                             .add(entry.flags)
                             .add(entry.trashed_until_ns)
+                            .add_number(entry.soft_size_bytes)
+                            .add_number(entry.soft_inodes)
+                            .add(entry.io)
                             .step() == SQLITE_DONE;
     if (!stored || Query(statements_->erase_labels).add(entry.id).step() != SQLITE_DONE) {
         return std::unexpected(error("store a volume"));
@@ -143,6 +185,12 @@ StoreResult<void> Database::put(const Job& job) {
                             .add(job.exit.flags)
                             .add(std::int64_t{job.detached})
                             .add(std::int64_t{job.remove_at_end})
+                            .add(job.limits.controllers)
+                            .add_number(job.limits.memory_bytes)
+                            .add_number(job.limits.swap_bytes)
+                            .add_number(job.limits.processes)
+                            .add_number(job.limits.cpu_milli)
+                            .add(job.limits.io)
                             .step() == SQLITE_DONE;
     if (!stored || Query(statements_->erase_arguments).add(job.id).step() != SQLITE_DONE ||
         Query(statements_->erase_job_volumes).add(job.id).step() != SQLITE_DONE) {
@@ -167,7 +215,7 @@ StoreResult<void> Database::put(const Job& job) {
             return std::unexpected(error("store a job's volume"));
         }
     }
-    return {};
+    return put_devices(job);
 }
 
 StoreResult<void> Database::erase(const VolumeId& id) {

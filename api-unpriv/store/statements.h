@@ -14,7 +14,8 @@ namespace joblet::api {
 struct Database::Statements {
     Statement put_volume, erase_volume, erase_labels, put_label;
     Statement put_job, erase_job, erase_arguments, erase_job_volumes, put_argument, put_job_volume;
-    Statement load_volumes, load_labels, load_jobs, load_arguments, load_job_volumes;
+    Statement erase_job_devices, put_job_device;
+    Statement load_volumes, load_labels, load_jobs, load_arguments, load_job_volumes, load_job_devices;
     Statement begin, commit, roll_back;
 };
 
@@ -32,6 +33,12 @@ class Database::Query {
     Query& add(std::int64_t value) {
         sqlite3_bind_int64(statement_, ++bound_, value);
         return *this;
+    }
+    Query& add_number(std::uint64_t value) {
+        return add(static_cast<std::int64_t>(value));
+    }
+    Query& add(const protocol::IoLimits& io) {
+        return add_number(io.read_bytes).add_number(io.write_bytes).add_number(io.read_operations).add_number(io.write_operations);
     }
     // The bytes must stay until the query is done
     Query& add_text(std::string_view text) {
@@ -51,6 +58,13 @@ class Database::Query {
     }
     [[nodiscard]] std::int64_t integer(int column) const {
         return sqlite3_column_int64(statement_, column);
+    }
+    [[nodiscard]] std::uint64_t number(int column) const {
+        return static_cast<std::uint64_t>(integer(column));
+    }
+    // In four columns, the first of which is given.
+    [[nodiscard]] protocol::IoLimits io(int column) const {
+        return {number(column), number(column + 1), number(column + 2), number(column + 3)};
     }
     [[nodiscard]] std::string bytes(int column) const {
         const auto* data = static_cast<const char*>(sqlite3_column_blob(statement_, column));

@@ -202,6 +202,22 @@ kj::Promise<Outcome<Volume>> VolumeManager::restore(const Caller& caller, std::s
     return lasting(change(caller, request, about(**found, selector, std::move(doing))));
 }
 
+kj::Promise<Outcome<Volume>> VolumeManager::resize(const Caller& caller, std::string_view selector, Scope scope,
+                                                   const VolumeSizes& wanted) {
+    const auto found = own(caller, selector, scope, "resize");
+    if (!found) {
+        return Outcome<Volume>(std::unexpected(found.error()));
+    }
+    const auto& entry = (*found)->entry;
+    const auto request = resize_request(entry, wanted);
+    if (!request) {
+        return Outcome<Volume>(std::unexpected(request.error()));
+    }
+    Subject subject = about(**found, selector, fmt::format("resize volume \"{}\"", entry.name.view()));
+    subject.inodes_asked = sizes_after(entry, *request).inodes;
+    return lasting(change(caller, *request, std::move(subject)));
+}
+
 kj::Promise<Outcome<void>> VolumeManager::remove(const Caller& caller, std::string_view selector, Scope scope, Removal how) {
     if (how.wait && !how.now) { // what goes to the trash keeps its contents
         return Outcome<void>(

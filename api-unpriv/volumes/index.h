@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "api-unpriv/volumes/labels.h"
-#include "shared/protocol.h"
+#include "shared/protocol_messages.h"
 
 namespace joblet::api {
 

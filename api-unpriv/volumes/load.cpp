@@ -18,7 +18,8 @@ bool same_for_the_store(const Volume& a, const Volume& b) {
     return a.labels == b.labels && a.entry.owner_uid == b.entry.owner_uid && a.entry.name == b.entry.name && a.entry.type == b.entry.type &&
            a.entry.backend == b.entry.backend && a.entry.status == b.entry.status && a.entry.size_bytes == b.entry.size_bytes &&
            a.entry.inodes == b.entry.inodes && a.entry.created_ns == b.entry.created_ns && a.entry.last_used_ns == b.entry.last_used_ns &&
-           a.entry.flags == b.entry.flags && a.entry.trashed_until_ns == b.entry.trashed_until_ns;
+           a.entry.flags == b.entry.flags && a.entry.trashed_until_ns == b.entry.trashed_until_ns &&
+           a.entry.soft_size_bytes == b.entry.soft_size_bytes && a.entry.soft_inodes == b.entry.soft_inodes && a.entry.io == b.entry.io;
 }
 
 } // namespace

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "api-unpriv/io_limits.h"
 #include "shared/log.h"
 #include "shared/size.h"
 
@@ -20,6 +21,7 @@ bool backend_fits(Backend backend, VolumeType type) {
     case Backend::Auto:
         return true;
     case Backend::Image:
+    case Backend::ProjectQuota:
     case Backend::Btrfs:
         return type == VolumeType::Filesystem;
     case Backend::Tmpfs:
@@ -32,26 +34,20 @@ Outcome<protocol::CreateVolume> checked(const Caller& caller, const NewVolume& w
     if (!is_valid_name(wanted.name)) {
         return std::unexpected(invalid("name", "the name of the volume is not valid", fmt::format("a name is {}", kNameForms)));
     }
-    if (wanted.size_bytes < protocol::kVolumeSizeMin || wanted.size_bytes > protocol::kVolumeSizeMax) {
-        return std::unexpected(
-            invalid("sizeBytes",
-                    fmt::format("a volume cannot have a size of {}; sizes from {} to {} are accepted", format_size(wanted.size_bytes),
-                                format_size(protocol::kVolumeSizeMin), format_size(protocol::kVolumeSizeMax)),
-                    fmt::format("a size is {}", kSizeForms)));
-    }
-    if (const auto most = wanted.size_bytes / protocol::kBytesPerInodeMin; wanted.inodes > most) {
-        return std::unexpected(
-            invalid("inodes", fmt::format("a volume of this size has at most {} inodes, {} asked for", most, wanted.inodes)));
-    }
     if (!backend_fits(wanted.backend, wanted.type)) {
         return std::unexpected(invalid(
             "backend", fmt::format("backend {} cannot hold a {} volume", backend_name(wanted.backend), volume_type_name(wanted.type)),
-            "filesystem volumes are held by image or btrfs, memory volumes by tmpfs; auto chooses"));
+            "filesystem volumes are held by project-quota, btrfs or image, memory volumes by tmpfs; auto chooses"));
     }
-    if (wanted.backend == Backend::Btrfs && wanted.inodes != 0) {
-        return std::unexpected(Refusal{{ErrorCode::Unsupported, "the btrfs backend cannot limit inodes",
-                                        "leave the number of inodes out, or choose the image backend"},
-                                       {}});
+    if (auto sound = check_sizes(wanted.sizes, wanted.type, wanted.backend); !sound) {
+        return std::unexpected(sound.error());
+    }
+    if (auto sound = check_io("io", wanted.io); !sound) {
+        return std::unexpected(sound.error());
+    }
+    if (wanted.type == VolumeType::Memory && wanted.io != protocol::IoLimits{}) {
+        return std::unexpected(
+            invalid("io", "a memory volume has no limits of I/O: no block device is behind it", "leave them out for it"));
     }
     const auto blob = encode_labels(wanted.labels);
     if (!blob) {
@@ -60,8 +56,11 @@ Outcome<protocol::CreateVolume> checked(const Caller& caller, const NewVolume& w
     protocol::CreateVolume request;
     request.header.connection = caller.connection;
     request.name = NameText(wanted.name);
-    request.size_bytes = wanted.size_bytes;
-    request.inodes = wanted.inodes;
+    request.size_bytes = wanted.sizes.size_bytes;
+    request.inodes = wanted.sizes.inodes;
+    request.soft_size_bytes = wanted.sizes.soft_size_bytes;
+    request.soft_inodes = wanted.sizes.soft_inodes;
+    request.io = wanted.io;
     request.type = wanted.type;
     request.backend = wanted.backend;
     request.labels_size = static_cast<std::uint32_t>(blob->size());
@@ -127,11 +126,17 @@ Refusal VolumeManager::conflict(const NewVolume& wanted, const Reply& reply) con
     const auto type = volume_type_name(entry.type);
     compare(entry.type != wanted.type, "type", type, volume_type_name(wanted.type),
             fmt::format("its type is {}, not {}", type, volume_type_name(wanted.type)));
-    compare(entry.size_bytes != wanted.size_bytes, "size_bytes", std::to_string(entry.size_bytes), std::to_string(wanted.size_bytes),
-            fmt::format("its size is {} ({} bytes), not {} ({} bytes)", format_size(entry.size_bytes), entry.size_bytes,
-                        format_size(wanted.size_bytes), wanted.size_bytes));
-    compare(entry.inodes != wanted.inodes, "inodes", std::to_string(entry.inodes), std::to_string(wanted.inodes),
-            fmt::format("its inodes are {}, not {}", entry.inodes, wanted.inodes));
+    const auto compare_sizes = [&](std::uint64_t has, std::uint64_t asked, std::string_view key, std::string_view what) {
+        compare(has != asked, key, std::to_string(has), std::to_string(asked),
+                fmt::format("its {} is {} ({} bytes), not {} ({} bytes)", what, format_size(has), has, format_size(asked), asked));
+    };
+    const auto compare_counts = [&](std::uint64_t has, std::uint64_t asked, std::string_view key, std::string_view what) {
+        compare(has != asked, key, std::to_string(has), std::to_string(asked), fmt::format("its {} {}, not {}", what, has, asked));
+    };
+    compare_sizes(entry.size_bytes, wanted.sizes.size_bytes, "size_bytes", "size");
+    compare_counts(entry.inodes, wanted.sizes.inodes, "inodes", "inodes are");
+    compare_sizes(entry.soft_size_bytes, wanted.sizes.soft_size_bytes, "soft_size_bytes", "soft limit");
+    compare_counts(entry.soft_inodes, wanted.sizes.soft_inodes, "soft_inodes", "soft limit of inodes is");
     compare(wanted.backend != Backend::Auto && entry.backend != wanted.backend, "backend", backend_name(entry.backend),
             backend_name(wanted.backend),
             fmt::format("its backend is {}, not {}", backend_name(entry.backend), backend_name(wanted.backend)));

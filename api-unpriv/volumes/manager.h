@@ -16,13 +16,14 @@
 #include "api-unpriv/jobs/job.h"
 #include "api-unpriv/store/writer.h"
 #include "api-unpriv/volumes/index.h"
+#include "api-unpriv/volumes/sizes.h"
 
 namespace joblet::api {
 
 struct NewVolume {
     std::string name;
-    std::uint64_t size_bytes = 0;
-    std::uint64_t inodes = 0; // 0: the backend's default
+    VolumeSizes sizes;
+    protocol::IoLimits io;
     protocol::VolumeType type = protocol::VolumeType::Filesystem;
     protocol::Backend backend = protocol::Backend::Auto;
     Labels labels;
@@ -43,6 +44,10 @@ struct VolumeList {
     std::vector<Volume> volumes;
     std::string next; // VolumePage's
     std::uint64_t matching = 0;
+};
+struct MeasuredVolume {
+    VolumeId id;
+    protocol::Usage usage; // as the kernel counts
 };
 struct LabelChange {
     Labels set; // in any order
@@ -68,6 +73,10 @@ class VolumeManager final : private kj::TaskSet::ErrorHandler {
     kj::Promise<Outcome<Volume>> get(const Caller& caller, std::string_view selector, Scope scope);
     // The scope in the query is what was asked for.
     kj::Promise<Outcome<VolumeList>> list(const Caller& caller, VolumeQuery query);
+    // In the order of the selectors; one that fails is the answer. No selectors: all in scope but what is in the trash or quarantined, by
+    // owner and name; at most kMeasuredMax.
+    kj::Promise<Outcome<std::vector<MeasuredVolume>>> usage(const Caller& caller, std::vector<std::string> selectors, Scope scope);
+    static constexpr std::size_t kMeasuredMax = 1000; // as the schema says
 
     // Each gives the volume as it is afterwards. Where there is no way for an admin, every scope but Own is refused.
     kj::Promise<Outcome<Volume>> rename(const Caller& caller, std::string_view selector, Scope scope, std::string_view name);
@@ -75,6 +84,8 @@ class VolumeManager final : private kj::TaskSet::ErrorHandler {
     kj::Promise<Outcome<Volume>> protect(const Caller& caller, std::string_view selector, Scope scope, bool is_protected);
     // Looks among the trashed. No name: the one it had.
     kj::Promise<Outcome<Volume>> restore(const Caller& caller, std::string_view selector, Scope scope, std::string_view name);
+    // What is 0 in `wanted` stays as it is, see resize_request.
+    kj::Promise<Outcome<Volume>> resize(const Caller& caller, std::string_view selector, Scope scope, const VolumeSizes& wanted);
     kj::Promise<Outcome<void>> remove(const Caller& caller, std::string_view selector, Scope scope, Removal how);
 
     // The caller's own volume, not a trashed one. `doing` is what it is looked up for: "rename". Valid until the next turn of the
@@ -113,6 +124,10 @@ class VolumeManager final : private kj::TaskSet::ErrorHandler {
             return std::unexpected(recorded ? refusal : recorded.error());
         });
     }
+    struct Measurement; // volumes/usage.cpp
+    [[nodiscard]] Outcome<std::vector<VolumeId>> measured_by_default(const Scope& allowed) const;
+    kj::Promise<Outcome<std::vector<MeasuredVolume>>> measure(const Caller& caller, Measurement wanted);
+    kj::Promise<void> measure_on(Measurement& work);
     template <class Request> kj::Promise<Outcome<Volume>> change(const Caller& caller, Request request, Subject subject);
     template <class T> kj::Promise<Outcome<T>> lasting(kj::Promise<Outcome<T>> change);
     // Labels are replaced as a whole: who changes some of them waits for the change before.

@@ -12,7 +12,7 @@
 #include "broker-root/broker/supervisor.h"
 #include "shared/datagram.h"
 #include "shared/fd.h"
-#include "shared/protocol.h"
+#include "shared/protocol_messages.h"
 
 namespace joblet::broker {
 

@@ -121,8 +121,20 @@ std::expected<void, std::string> read_users(const toml::table& table, const std:
     return {};
 }
 
+// A user who may ask for so much must not have more by asking for nothing.
+bool settle(JobResource& resource) {
+    if (resource.most == 0) {
+        return true;
+    }
+    if (!resource.is_given) {
+        resource.value = resource.value == 0 ? resource.most : std::min(resource.value, resource.most);
+        resource.is_given = true;
+    }
+    return resource.value != 0 && resource.value <= resource.most;
+}
+
 // Half of it: what is in memory volumes cannot be swapped away everywhere, and the jobs themselves need some, too.
-std::uint64_t default_memory_budget() {
+std::uint64_t half_of_memory() {
     struct sysinfo host{};
     return ::sysinfo(&host) == 0 ? std::uint64_t{host.totalram} * host.mem_unit / 2 : kMiB;
 }
@@ -148,7 +160,8 @@ std::expected<BrokerConfig, std::string> load_broker_config(const std::string& r
     BrokerConfig config;
     config.bases["minimal"].directory = layout.minimal_base();
     config.bases["host"] = {layout.host_base(), protocol::ProcKind::Masked, true};
-    config.memory_budget = default_memory_budget();
+    config.memory_budget = half_of_memory();
+    config.memory.value = half_of_memory();
     const auto text = read_file(path);
     if (!text) {
         if (text.error() == ENOENT) {
@@ -170,7 +183,8 @@ std::expected<BrokerConfig, std::string> load_broker_config(const std::string& r
             return std::unexpected(
                 at(section.source()) +
                 fmt::format(
-                    "'{}' is unknown; the sections socket, admins, workers, slots, jobs, bases, volumes, limits and users are allowed",
+                    "'{}' is unknown; the sections socket, admins, workers, slots, jobs, bases, volumes, cgroups, limits and users are "
+                    "allowed",
                     section.str()));
         }
         if (section.str() == "bases") {
@@ -201,6 +215,10 @@ std::expected<BrokerConfig, std::string> load_broker_config(const std::string& r
     if (config.work_bytes > config.work_bytes_max || config.tmp_bytes > config.tmp_bytes_max || config.log_bytes > config.log_bytes_max) {
         return std::unexpected(
             fmt::format("{}: in [jobs], work_size, tmp_size and log_size must not be larger than the same with _max", path));
+    }
+    if (!settle(config.memory) || !settle(config.processes) || !settle(config.cpus)) {
+        return std::unexpected(
+            fmt::format("{}: in [jobs], memory, processes and cpus must not be more than the same with _max, or \"none\" beside it", path));
     }
     const std::uint64_t slots_end = std::uint64_t{config.slot_first} + std::uint64_t{config.slot_count} * kSlotIds;
     if (config.slot_first % kSlotIds != 0 || slots_end > kForeignFirst) {

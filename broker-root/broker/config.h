@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "shared/protocol.h"
+#include "shared/protocol_messages.h"
 
 namespace joblet {
 
@@ -22,8 +22,17 @@ struct UserLimits {
     std::uint64_t connections = 64;
 };
 
-// What a volume of type filesystem is made of when whoever creates it does not say. Auto: btrfs if the store can hold it, or image.
-enum class StoreBackend : std::uint8_t { Auto, Image, Btrfs };
+// What a volume of type filesystem is made of when whoever creates it does not say. Auto: the first that holds its limit when it is
+// tried: project quota, btrfs, image.
+enum class StoreBackend : std::uint8_t { Auto, Image, ProjectQuota, Btrfs };
+
+// A resource of jobs that a controller of cgroup2 holds.
+struct JobResource {
+    std::uint64_t value = 0; // of a job that asks for nothing; 0: no limit
+    std::uint64_t most = 0;  // that a job may ask for; 0: anything
+    bool is_given = false;   // in broker.toml: then it is held, or no job is started. Otherwise it holds where the controller is
+};
+inline constexpr std::uint64_t kDefaultProcesses = 4096;
 
 // What a job's root is made of.
 struct Base {
@@ -54,6 +63,9 @@ struct BrokerConfig {
     std::uint64_t tmp_bytes_max = std::uint64_t{1} << 30U;
     std::uint64_t log_bytes = std::uint64_t{8} << 20U;
     std::uint64_t log_bytes_max = std::uint64_t{64} << 20U;
+    JobResource memory; // bytes; half of the host's memory unless given
+    JobResource processes{.value = kDefaultProcesses};
+    JobResource cpus;          // thousandths
     bool host_network = false; // whether jobs may have the host's network
     std::uint32_t ended_jobs_kept = 1000;
     // [bases]: name to directory. "minimal" is always there, at Layout::minimal_base() unless given
@@ -65,6 +77,8 @@ struct BrokerConfig {
     std::uint64_t memory_budget = 0;               // bytes of all memory volumes that jobs have; half of the host's memory
     std::chrono::seconds memory_volume_timeout{0}; // 0: idle memory volumes stay
     std::chrono::seconds cleaner_interval{10};
+    // [cgroups]
+    std::uint32_t required_controllers = 0; // protocol::kController…
     // [limits], and [users.ID] for those who have others
     UserLimits limits;
     std::map<std::uint32_t, UserLimits> users;
@@ -77,6 +91,9 @@ struct BrokerConfig {
 
 // A missing file gives the defaults. An error is "FILE:LINE: sentence, with what is allowed".
 std::expected<BrokerConfig, std::string> load_broker_config(const std::string& root);
+
+// "cpu, memory" of protocol::kController… bits.
+std::string controller_names(std::uint32_t controllers);
 
 // The whole configuration as broker.toml text, each key with its explanation.
 std::string print_broker_config(const BrokerConfig& config);

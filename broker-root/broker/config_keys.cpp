@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstdio>
 #include <memory>
 
@@ -67,26 +68,57 @@ Key integer(std::string_view section, std::string_view name, std::string_view co
             [=](BrokerConfig& config) { return fmt::format("{}", field(config)); }};
 }
 
+// Bytes if the short form would not come back as the same number
+std::string print_size(std::uint64_t bytes) {
+    std::string text = format_size(bytes);
+    std::erase(text, ' ');
+    const auto back = parse_size(text);
+    return fmt::format("\"{}\"", back && *back == bytes ? text : std::to_string(bytes));
+}
+
+std::optional<std::uint64_t> read_size(const toml::node& node) {
+    const auto text = node.value_exact<std::string>();
+    const auto value = text ? parse_size(*text) : std::unexpected(SizeError::NotANumber);
+    return value ? std::optional(*value) : std::nullopt;
+}
+
+// How a resource of jobs is written.
+struct ResourceWords {
+    std::uint64_t least;
+    std::string_view form; // what is allowed
+    std::optional<std::uint64_t> (*read)(const toml::node&);
+    std::string (*print)(std::uint64_t);
+};
+constexpr ResourceWords kMemoryWords = {protocol::kMemoryMin, "a size in quotes of at least 4 MiB", read_size, print_size};
+constexpr ResourceWords kProcessWords = {protocol::kProcessesMin, "a whole number from 2 to 4194304",
+                                         [](const toml::node& node) -> std::optional<std::uint64_t> {
+                                             const auto value = node.value_exact<std::int64_t>();
+                                             const bool is_allowed =
+                                                 value && *value >= 0 && *value <= std::int64_t{protocol::kProcessesMax};
+                                             return is_allowed ? std::optional(static_cast<std::uint64_t>(*value)) : std::nullopt;
+                                         },
+                                         [](std::uint64_t value) { return std::to_string(value); }};
+constexpr ResourceWords kCpuWords = {protocol::kCpuMilliMin, "a number of CPUs from 0.01 to 1000",
+                                     [](const toml::node& node) -> std::optional<std::uint64_t> {
+                                         const auto value = node.value<double>();
+                                         const bool is_allowed = value && *value >= 0 && *value <= protocol::kCpuMilliMax / 1000.0;
+                                         return is_allowed ? std::optional(static_cast<std::uint64_t>(std::llround(*value * 1000)))
+                                                           : std::nullopt;
+                                     },
+                                     [](std::uint64_t value) { return fmt::format("{:.3f}", static_cast<double>(value) / 1000); }};
+
 Key size(std::string_view section, std::string_view name, std::string_view comment,
          const std::function<std::uint64_t&(BrokerConfig&)>& field, std::uint64_t low) {
     return {section, name, comment,
             [=](const toml::node& node, BrokerConfig& config) -> std::expected<void, std::string> {
-                const auto text = node.value_exact<std::string>();
-                const auto value = text ? parse_size(*text) : std::unexpected(SizeError::NotANumber);
+                const auto value = read_size(node);
                 if (!value || *value < low) {
                     return std::unexpected(fmt::format("a size in quotes of at least {}: {}", format_size(low), kSizeForms));
                 }
                 field(config) = *value;
                 return {};
             },
-            [=](BrokerConfig& config) {
-                // Bytes if the short form would not come back as the same number
-                const std::uint64_t bytes = field(config);
-                std::string text = format_size(bytes);
-                std::erase(text, ' ');
-                const auto back = parse_size(text);
-                return fmt::format("\"{}\"", back && *back == bytes ? text : std::to_string(bytes));
-            }};
+            [=](BrokerConfig& config) { return print_size(field(config)); }};
 }
 
 Key duration(std::string_view section, std::string_view name, std::string_view comment,
@@ -167,21 +199,93 @@ Key socket_group() {
             [](BrokerConfig& config) { return fmt::format("{}", config.socket_gid); }};
 }
 
+// A limit of jobs, or "none"; and as default "built-in", which holds only where the controller is.
+Key resource(std::string_view name, std::string_view comment, const std::function<JobResource&(BrokerConfig&)>& field,
+             std::uint64_t JobResource::* part, const ResourceWords& words) {
+    return {"jobs", name, comment,
+            [=](const toml::node& node, BrokerConfig& config) -> std::expected<void, std::string> {
+                const auto word = node.value_exact<std::string>();
+                const bool is_none = word == "none";
+                const bool is_default = part == &JobResource::value;
+                if (is_default && word == "built-in") {
+                    field(config).is_given = false;
+                    return {};
+                }
+                const auto value = is_none ? std::optional<std::uint64_t>(0) : words.read(node);
+                if (!value || (!is_none && *value < words.least)) {
+                    return std::unexpected(fmt::format("{}, or \"none\"{},", words.form, is_default ? " or \"built-in\"" : ""));
+                }
+                field(config).*part = *value;
+                field(config).is_given = field(config).is_given || is_default;
+                return {};
+            },
+            [=](BrokerConfig& config) {
+                const std::uint64_t value = field(config).*part;
+                if (part == &JobResource::value && !field(config).is_given) {
+                    return std::string("\"built-in\"");
+                }
+                return value == 0 ? std::string("\"none\"") : words.print(value);
+            }};
+}
+
+struct ControllerWord {
+    std::uint32_t controller;
+    std::string_view word;
+};
+constexpr std::array kControllerWords = {ControllerWord{protocol::kControllerCpu, "cpu"}, ControllerWord{protocol::kControllerIo, "io"},
+                                         ControllerWord{protocol::kControllerMemory, "memory"},
+                                         ControllerWord{protocol::kControllerPids, "pids"}};
+
+std::string words_of(std::uint32_t controllers, std::string_view quote) {
+    std::vector<std::string> words;
+    for (const auto& row : kControllerWords) {
+        if ((controllers & row.controller) != 0) {
+            words.push_back(fmt::format("{}{}{}", quote, row.word, quote));
+        }
+    }
+    return fmt::format("{}", fmt::join(words, ", "));
+}
+
+Key required_controllers() {
+    return {"cgroups", "require_controllers",
+            "controllers of cgroup2 without which the daemons do not start: a list of \"cpu\", \"io\", \"memory\", \"pids\"",
+            [](const toml::node& node, BrokerConfig& config) -> std::expected<void, std::string> {
+                const auto* array = node.as_array();
+                std::uint32_t all = 0;
+                for (std::size_t i = 0; array != nullptr && i < array->size(); ++i) {
+                    const auto word = array->get(i)->value_exact<std::string>();
+                    const auto row = std::ranges::find(kControllerWords, word.value_or(""), &ControllerWord::word);
+                    if (row == kControllerWords.end()) {
+                        array = nullptr;
+                        break;
+                    }
+                    all |= row->controller;
+                }
+                if (array == nullptr) {
+                    return std::unexpected("a list of \"cpu\", \"io\", \"memory\" and \"pids\"");
+                }
+                config.required_controllers = all;
+                return {};
+            },
+            [](BrokerConfig& config) { return fmt::format("[{}]", words_of(config.required_controllers, "\"")); }};
+}
+
 struct BackendWord {
     StoreBackend backend;
     std::string_view word;
 };
 constexpr std::array kBackendWords = {BackendWord{StoreBackend::Auto, "auto"}, BackendWord{StoreBackend::Image, "image"},
-                                      BackendWord{StoreBackend::Btrfs, "btrfs"}};
+                                      BackendWord{StoreBackend::ProjectQuota, "project-quota"}, BackendWord{StoreBackend::Btrfs, "btrfs"}};
 
 Key store_backend() {
     return {"volumes", "backend",
-            "what a filesystem volume is made of unless its creator says: auto takes btrfs where the store can hold it, else image",
+            "what a filesystem volume is made of unless its creator says: auto takes the first that holds a limit when it is tried, of "
+            "project-quota, btrfs and image",
             [](const toml::node& node, BrokerConfig& config) -> std::expected<void, std::string> {
                 const auto text = node.value_exact<std::string>();
                 const auto row = std::ranges::find(kBackendWords, text.value_or(""), &BackendWord::word);
                 if (row == kBackendWords.end()) {
-                    return std::unexpected("\"auto\", \"image\" or \"btrfs\"");
+                    return std::unexpected("\"auto\", \"image\", \"project-quota\" or \"btrfs\"");
                 }
                 config.backend = row->backend;
                 return {};
@@ -208,6 +312,11 @@ std::optional<std::uint32_t> user_named(const std::string& name) {
     }
     return std::nullopt;
 }
+
+std::string controller_names(std::uint32_t controllers) {
+    return words_of(controllers, "");
+}
+
 std::vector<Key> make_keys() {
     using C = BrokerConfig;
     return {
@@ -249,6 +358,24 @@ std::vector<Key> make_keys() {
             "jobs", "log_size", "what the log of a detached job keeps", [](C& c) -> auto& { return c.log_bytes; }, 64 * kKiB),
         size(
             "jobs", "log_size_max", "largest log that a user may ask for", [](C& c) -> auto& { return c.log_bytes_max; }, 64 * kKiB),
+        resource(
+            "memory",
+            "memory of a job that does not ask, none of it swapped away unless asked for; built-in: half of the host's, where it can be "
+            "held",
+            [](C& c) -> auto& { return c.memory; }, &JobResource::value, kMemoryWords),
+        resource(
+            "memory_max", "most memory that a user may ask for", [](C& c) -> auto& { return c.memory; }, &JobResource::most, kMemoryWords),
+        resource(
+            "processes", "processes and threads of a job that does not ask; built-in: 4096, where it can be held",
+            [](C& c) -> auto& { return c.processes; }, &JobResource::value, kProcessWords),
+        resource(
+            "processes_max", "most processes that a user may ask for", [](C& c) -> auto& { return c.processes; }, &JobResource::most,
+            kProcessWords),
+        resource(
+            "cpus", "CPUs' time that a job may use if it does not ask, such as 1.5; built-in: all there is",
+            [](C& c) -> auto& { return c.cpus; }, &JobResource::value, kCpuWords),
+        resource(
+            "cpus_max", "most CPUs that a user may ask for", [](C& c) -> auto& { return c.cpus; }, &JobResource::most, kCpuWords),
         boolean("jobs", "host_network",
                 "whether a job may have the network of the host when it asks for it; otherwise it has loopback alone",
                 [](C& c) -> auto& { return c.host_network; }),
@@ -270,6 +397,7 @@ std::vector<Key> make_keys() {
         duration(
             "volumes", "cleaner_interval", "how often is looked for what is over: dead jobs, idle memory volumes, old trash",
             [](C& c) -> auto& { return c.cleaner_interval; }, std::chrono::seconds(1)),
+        required_controllers(),
         integer<std::uint64_t>(
             "limits", "volumes", "per user: number of volumes", [](C& c) -> auto& { return c.limits.volumes; }, 0, kMany),
         size(

@@ -9,7 +9,7 @@
 #include "broker-root/broker/config.h"
 #include "broker-root/broker/event_loop.h"
 #include "shared/fd.h"
-#include "shared/protocol.h"
+#include "shared/protocol_messages.h"
 
 namespace joblet::broker {
 

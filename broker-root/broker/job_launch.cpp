@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include "broker-root/broker/job_limits.h"
 #include "broker-root/broker/jobs.h"
 #include "broker-root/kernel/cgroup.h"
 #include "shared/datagram.h"
@@ -64,7 +65,8 @@ Task<std::expected<void, Failure>> Jobs::launch(JobPointer job, Plan plan) {
     std::ranges::copy(plan.volumes, prepare.volumes.begin());
     std::vector<Fd> with_prepare;
     with_prepare.push_back(duplicate(namespaces->volume));
-    WorkerReply prepared = co_await p_.workers.order(prepare, std::move(with_prepare));
+    worker::Mounted mounted;
+    WorkerReply prepared = co_await p_.workers.order(prepare, std::move(with_prepare), whole_answer(mounted));
     if (!prepared.ok() && !prepared.lost) {
         co_return std::unexpected(prepared.failure()); // the worker has undone what it did
     }
@@ -72,12 +74,17 @@ Task<std::expected<void, Failure>> Jobs::launch(JobPointer job, Plan plan) {
     std::expected<void, Failure> result;
     if (prepared.lost) {
         result = std::unexpected(prepared.failure());
-    } else if (prepared.descriptors.size() !=
-               worker::kPreparedFixed + (job->has_log() ? protocol::kLogDescriptors : 0) + plan.volumes.size()) {
+    } else if (mounted.answer.type != prepared.answer.type || mounted.device_count > mounted.devices.size() ||
+               prepared.descriptors.size() !=
+                   worker::kPreparedFixed + (job->has_log() ? protocol::kLogDescriptors : 0) + plan.volumes.size()) {
         result = std::unexpected(Failure{ErrorCode::Internal, Step::MountVolume, 0});
     }
     if (result) {
+        add_devices(job->record.limits, std::span(mounted.devices).first(mounted.device_count));
         result = make_group(*job);
+    }
+    if (result) {
+        result = hold_limits(job->cgroup.get(), job->record.limits);
     }
     if (result) {
         auto [mine, stages] = make_seqpacket_pair();
@@ -138,7 +145,7 @@ Task<std::expected<void, Failure>> Jobs::launch(JobPointer job, Plan plan) {
     co_return result;
 }
 
-Task<std::expected<void, Failure>> Jobs::run_system_job(SystemJob wanted) {
+Task<std::expected<SystemJobEnd, Failure>> Jobs::try_system_job(SystemJob wanted) {
     auto spec = make_job_spec({std::move(wanted.arguments), {"PATH=/usr/sbin:/usr/bin", "HOME=/work"}, "/work"});
     Fd output(::memfd_create("joblet-system-job", MFD_CLOEXEC));
     if (!wanted.input.valid()) {
@@ -162,7 +169,8 @@ Task<std::expected<void, Failure>> Jobs::run_system_job(SystemJob wanted) {
     plan.work_bytes = p_.config.work_bytes;
     plan.tmp_bytes = p_.config.tmp_bytes;
     auto [control, control_peer] = make_seqpacket_pair();
-    const std::array<int, kHelloDescriptors> stdio = {wanted.input.get(), output.get(), output.get()};
+    const std::array<int, kHelloDescriptors> stdio = {wanted.input.get(), wanted.output.valid() ? wanted.output.get() : output.get(),
+                                                      output.get()};
     if (!send_message(control_peer.get(), ControlHello{kHelloMagic}, stdio, Wait::No)) {
         co_return std::unexpected(Failure{ErrorCode::Internal, Step::CheckStdio, errno});
     }
@@ -178,15 +186,23 @@ Task<std::expected<void, Failure>> Jobs::run_system_job(SystemJob wanted) {
     }
     const Gate settled = job->settled;
     co_await settled;
-    const ExitRecord& exit = job->exit;
+    std::array<char, 256> said{};
+    const ssize_t size = ::pread(output.get(), said.data(), said.size(), 0);
+    SystemJobEnd end{job->exit, std::string(said.data(), size > 0 ? static_cast<std::size_t>(size) : 0)};
+    co_return end;
+}
+
+Task<std::expected<void, Failure>> Jobs::run_system_job(SystemJob wanted) {
+    const auto end = co_await try_system_job(std::move(wanted));
+    if (!end) {
+        co_return std::unexpected(end.error());
+    }
+    const ExitRecord& exit = end->exit;
     if (exit.kind == ExitKind::Exited && exit.code == 0) {
         co_return std::expected<void, Failure>();
     }
-    std::array<char, 256> said{};
-    const ssize_t size = ::pread(output.get(), said.data(), said.size(), 0);
-    log::error(fmt::format("a system job failed with status {}: {}", exit_status_of(exit),
-                           std::string_view(said.data(), size > 0 ? static_cast<std::size_t>(size) : 0)));
-    co_return std::unexpected(Failure{ErrorCode::Internal, exit.step == Step::None ? Step::MakeFilesystem : exit.step, exit.sys_errno});
+    log::error(fmt::format("a system job failed with status {}: {}", exit_status_of(exit), end->said));
+    co_return std::unexpected(Failure{ErrorCode::Internal, exit.step, exit.sys_errno});
 }
 
 } // namespace joblet::broker

@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "broker-root/broker/clock.h"
+#include "broker-root/broker/job_limits.h"
 #include "broker-root/broker/jobs.h"
 #include "shared/log.h"
 
@@ -66,6 +67,21 @@ class Jobs::ChangeOfJob {
     Gate over_;
 };
 
+Fd Jobs::mounts_of(JobId id) const {
+    const auto found = jobs_.find(id);
+    return found == jobs_.end() || !found->second->mount_namespace.valid() ? Fd() : duplicate(found->second->mount_namespace.get());
+}
+
+Task<bool> Jobs::settle_start(JobId id) {
+    const auto found = jobs_.find(id);
+    if (found == jobs_.end()) {
+        co_return false;
+    }
+    const Gate underway = found->second->underway;
+    co_await underway;
+    co_return true;
+}
+
 JobPointer Jobs::running(JobId id, std::uint32_t uid) const {
     const auto found = jobs_.find(id);
     return found != jobs_.end() && !found->second->is_system() && found->second->record.owner_uid == uid && !found->second->finishing &&
@@ -123,9 +139,22 @@ Task<protocol::Reply> Jobs::attach(protocol::AttachVolume request, std::uint32_t
         co_return about(refusal(Failure{ErrorCode::Unsupported, Step::AttachVolume, 0}));
     }
 
+    const bool on_disk = volume.record.type == protocol::VolumeType::Filesystem;
+    protocol::JobLimits limits = job->record.limits;
+    limits.io = on_disk ? filled(limits.io, volume.record.io) : limits.io;
+    if (on_disk && limits.io != protocol::IoLimits{}) {
+        if (const auto possible = can_hold_io(p_.host); !possible) {
+            co_return about(refusal(possible.error()));
+        }
+    }
+    if (on_disk) {
+        add_devices(limits, p_.host.store_devices());
+    }
+
     const ChangeOfJob change(p_.loop, job);
     worker::AttachVolume order;
     order.record = job->record;
+    order.record.limits = limits;
     add(order.record, request.id, request.access);
     order.volume = {request.id,    volume.record.name, {}, volume.record.size_bytes, volume.record.inodes, volume.record.backend,
                     request.access};
@@ -140,8 +169,19 @@ Task<protocol::Reply> Jobs::attach(protocol::AttachVolume request, std::uint32_t
         std::vector<Fd> descriptors;
         descriptors.push_back(duplicate(namespaces->volume));
         descriptors.push_back(duplicate(job->mount_namespace.get()));
-        const WorkerReply attached = co_await p_.workers.order(order, std::move(descriptors));
-        if (!attached.ok()) {
+        worker::Mounted mounted;
+        const WorkerReply attached = co_await p_.workers.order(order, std::move(descriptors), whole_answer(mounted));
+        if (attached.ok()) {
+            add_devices(job->record.limits,
+                        std::span(mounted.devices).first(std::min<std::size_t>(mounted.device_count, mounted.devices.size())));
+            // Another disk, or the first limit: what the job does until it is held is not much
+            if (on_disk) {
+                result = hold_io_limits(job->cgroup.get(), job->record.limits);
+            }
+            if (!result) {
+                co_await unmount_from(job, request.id);
+            }
+        } else {
             result = std::unexpected(attached.failure());
         }
         if (attached.lost) {
@@ -183,6 +223,24 @@ Task<protocol::Reply> Jobs::detach(protocol::DetachVolume request, std::uint32_t
     co_return reply;
 }
 
+Task<std::expected<void, Failure>> Jobs::unmount_from(JobPointer job, VolumeId volume_id) {
+    const Volume& volume = *p_.registry.find(volume_id);
+    const bool is_memory = volume.record.type == protocol::VolumeType::Memory;
+    worker::DetachVolume order;
+    order.record = job->record;
+    order.name = volume.record.name;
+    order.target = take_out(order.record, volume_id);
+    order.record.detached_memory += is_memory ? volume.record.size_bytes : 0;
+    std::vector<Fd> descriptors;
+    descriptors.push_back(duplicate(job->mount_namespace.get()));
+    const WorkerReply detached = co_await p_.workers.order(order, std::move(descriptors));
+    if (!detached.ok()) {
+        co_return std::unexpected(detached.failure());
+    }
+    job->record = order.record;
+    co_return std::expected<void, Failure>();
+}
+
 Task<std::expected<void, Failure>> Jobs::take_away(JobId id, VolumeId volume_id) {
     JobPointer job;
     for (;;) {
@@ -217,18 +275,10 @@ Task<std::expected<void, Failure>> Jobs::take_away(JobId id, VolumeId volume_id)
     const ChangeOfJob change(p_.loop, job);
     const Volume& volume = *p_.registry.find(volume_id);
     const bool is_memory = volume.record.type == protocol::VolumeType::Memory;
-    worker::DetachVolume order;
-    order.record = job->record;
-    order.name = volume.record.name;
-    order.target = take_out(order.record, volume_id);
-    order.record.detached_memory += is_memory ? volume.record.size_bytes : 0;
-    std::vector<Fd> descriptors;
-    descriptors.push_back(duplicate(job->mount_namespace.get()));
-    const WorkerReply detached = co_await p_.workers.order(order, std::move(descriptors));
-    if (!detached.ok()) {
-        co_return std::unexpected(detached.failure());
+    const auto unmounted = co_await unmount_from(job, volume_id);
+    if (!unmounted) {
+        co_return unmounted;
     }
-    job->record = order.record;
     std::erase_if(job->volumes, [&volume_id](const AttachedVolume& attached) { return attached.id == volume_id; });
     p_.registry.detach(volume_id, id);
     if (is_memory) {

@@ -7,7 +7,10 @@
 #include <fmt/format.h>
 
 #include "broker-root/broker/clock.h"
+#include "broker-root/broker/job_limits.h"
 #include "broker-root/kernel/cgroup.h"
+#include "broker-root/kernel/mount.h"
+#include "broker-root/kernel/record_io.h"
 #include "broker-root/layout.h"
 #include "shared/datagram.h"
 #include "shared/log.h"
@@ -34,6 +37,7 @@ protocol::JobEntry entry_of(const Job& job) {
     entry.state = job.state;
     entry.volume_count = static_cast<std::uint32_t>(job.volumes.size());
     std::ranges::transform(job.volumes, entry.volumes.begin(), &AttachedVolume::id);
+    entry.limits = job.record.limits;
     return entry;
 }
 
@@ -79,6 +83,21 @@ std::optional<protocol::Reply> Jobs::refuse_memory(std::uint64_t asked, std::uin
     return std::nullopt;
 }
 
+// What jobs hold that are over, but not yet cleared away, is free in a moment.
+std::optional<Gate> Jobs::memory_to_come() {
+    for (const auto& [id, job] : jobs_) {
+        const bool has_memory =
+            job->record.detached_memory != 0 || std::ranges::any_of(job->volumes, [this](const AttachedVolume& attached) {
+                const Volume* volume = p_.registry.find(attached.id);
+                return volume != nullptr && volume->record.type == protocol::VolumeType::Memory;
+            });
+        if (has_memory && ending(id) && !job->settled.await_ready()) {
+            return job->settled;
+        }
+    }
+    return std::nullopt;
+}
+
 std::expected<std::optional<Gate>, protocol::Reply> Jobs::admit_volume(VolumeId id, protocol::Access access, std::uint32_t uid) {
     const auto refused = [id](ErrorCode code) {
         auto reply = refusal(code);
@@ -119,6 +138,9 @@ std::expected<std::optional<Gate>, protocol::Reply> Jobs::admit(const protocol::
         memory += record.type == protocol::VolumeType::Memory ? record.size_bytes : 0;
     }
     if (const auto refused = refuse_memory(memory, uid)) {
+        if (auto later = memory_to_come()) {
+            return later;
+        }
         return std::unexpected(*refused);
     }
     const auto most = p_.config.limits_of(uid).running_jobs;
@@ -165,6 +187,17 @@ std::expected<Jobs::Plan, protocol::Reply> Jobs::plan(const protocol::StartJob& 
     return plan;
 }
 
+std::expected<protocol::JobLimits, protocol::Reply> Jobs::limits_of(const protocol::StartJob& request) {
+    protocol::IoLimits io;
+    bool on_disk = false;
+    for (const auto& wanted : std::span(request.volumes).first(request.volume_count)) {
+        const worker::VolumeRecord& record = p_.registry.find(wanted.id)->record;
+        io = lowest(io, record.io);
+        on_disk = on_disk || record.type == protocol::VolumeType::Filesystem;
+    }
+    return plan_limits(request, p_.config, p_.host, io, on_disk);
+}
+
 protocol::JobWorld Jobs::world_of(const Plan& plan, std::uint32_t slot) const {
     protocol::JobWorld world;
     world.work_bytes = plan.work_bytes;
@@ -174,6 +207,7 @@ protocol::JobWorld Jobs::world_of(const Plan& plan, std::uint32_t slot) const {
     world.slot_first = p_.slots.first_uid(slot);
     world.slot_ids = kSlotIds;
     world.proc = plan.proc;
+    world.limits = plan.record.limits;
     return world;
 }
 
@@ -198,11 +232,16 @@ Task<protocol::JobWorld> Jobs::start(protocol::StartJob request, std::uint32_t u
         const Gate later = **admitted;
         co_await later;
     }
+    const auto limits = limits_of(request);
+    if (!limits) {
+        co_return refused(limits.error());
+    }
     const auto slot = p_.slots.take();
     if (!slot) {
         co_return refused(limit_refusal(protocol::LimitKind::Slots, p_.slots.count(), p_.slots.used(), 1));
     }
     Plan plan = std::move(*planned);
+    plan.record.limits = *limits;
     protocol::JobWorld world = world_of(plan, *slot);
     if ((request.flags & protocol::kStartDryRun) != 0) {
         p_.slots.give_back(*slot);
@@ -211,6 +250,7 @@ Task<protocol::JobWorld> Jobs::start(protocol::StartJob request, std::uint32_t u
 
     auto job = std::make_shared<Job>(p_.loop);
     job->record = make_job_record(uid, *slot, worker::JobKind::User);
+    job->record.limits = *limits;
     job->record.flags = (request.flags & protocol::kStartDetached) != 0 ? worker::kJobHasLog : 0;
     const JobId id = job->record.id;
     plan.host_name = request.host_name.empty() ? NameText(to_string(id).substr(0, kHostNameDigits)) : request.host_name;
@@ -249,6 +289,7 @@ Task<protocol::JobWorld> Jobs::start(protocol::StartJob request, std::uint32_t u
         }
     }
     tell(*job);
+    world.limits = job->record.limits;
     world.reply.job = id;
     co_return world;
 }
@@ -351,6 +392,11 @@ protocol::BaseList Jobs::bases() const {
         out.bases[out.reply.count++] = {NameText(name), base.proc, usable_bases_.contains(name) ? 1U : 0U};
     }
     return out;
+}
+
+kernel::Result<std::vector<std::string>> Jobs::groups() const {
+    const auto directory = kernel::open_directory(cgroups_.get());
+    return directory ? kernel::list_directory(directory->get()) : std::unexpected(directory.error());
 }
 
 void Jobs::tell(const Job& job) const {

@@ -14,6 +14,7 @@
 #include "broker-root/broker/config.h"
 #include "broker-root/broker/doorman.h"
 #include "broker-root/broker/event_loop.h"
+#include "broker-root/broker/host.h"
 #include "broker-root/broker/news.h"
 #include "broker-root/broker/registry.h"
 #include "broker-root/broker/slots.h"
@@ -21,6 +22,7 @@
 #include "broker-root/broker/supervisor.h"
 #include "broker-root/broker/task.h"
 #include "broker-root/broker/workers.h"
+#include "broker-root/kernel/result.h"
 #include "shared/exit_record.h"
 #include "shared/fd.h"
 
@@ -74,9 +76,15 @@ struct OpenedLog {
 // A job of our own, from the system base, as nobody.
 struct SystemJob {
     std::vector<std::string> arguments;
-    Fd input; // its stdin; none: nothing to read
+    Fd input;  // its stdin; none: nothing to read
+    Fd output; // its stdout; none: what it says goes into the log if it fails
     std::uint32_t slot = 0;
     std::optional<worker::MountVolume> volume; // in the trash
+};
+
+struct SystemJobEnd {
+    ExitRecord exit;
+    std::string said; // the beginning of its output
 };
 
 // What joblet-api and clients are told of it; always a message that decodes.
@@ -96,6 +104,7 @@ class Jobs {
         Slots& slots;
         Registry& registry;
         const News& news;
+        const Host& host;
     };
     // cgroups: O_PATH directory of cgroup2 in which each job gets a group.
     Jobs(Parts parts, Fd cgroups) : p_(parts), cgroups_(std::move(cgroups)) {}
@@ -114,8 +123,21 @@ class Jobs {
     Task<protocol::Reply> detach(protocol::DetachVolume request, std::uint32_t uid);
 
     // ---- for others here
-    // Waits for its end. Exit code 0, or a failure.
+    // Waits for its end, however it ends.
+    Task<std::expected<SystemJobEnd, Failure>> try_system_job(SystemJob wanted);
+    // Exit code 0, or a failure, which is in the log.
     Task<std::expected<void, Failure>> run_system_job(SystemJob wanted);
+    // A job's mount namespace once more, for a worker; none if it is not known (the job is starting, or jobletd was started anew).
+    [[nodiscard]] Fd mounts_of(JobId id) const;
+    // Waits until the job runs or is over, if it is starting.
+    Task<bool> settle_start(JobId id);
+    // Refused beyond what a user or the host may have attached of memory volumes.
+    [[nodiscard]] std::optional<protocol::Reply> refuse_memory(std::uint64_t asked, std::uint32_t uid) const;
+    [[nodiscard]] const std::map<JobId, JobPointer>& all() const {
+        return jobs_;
+    }
+    // Names of the groups of jobs that there are.
+    [[nodiscard]] kernel::Result<std::vector<std::string>> groups() const;
     // Takes a volume from a running job, lazily. InUse if nothing of ours leads into the job any more.
     Task<std::expected<void, Failure>> take_away(JobId id, VolumeId volume);
     // The job, if what it holds will be free without anybody's doing: it has ended, but is not yet cleared away.
@@ -160,17 +182,20 @@ class Jobs {
     void forget_oldest_ended();
     void tell(const Job& job) const;
     [[nodiscard]] std::uint64_t alive_of(std::uint32_t uid) const;
-    [[nodiscard]] std::optional<protocol::Reply> refuse_memory(std::uint64_t asked, std::uint32_t uid) const;
+    [[nodiscard]] std::optional<Gate> memory_to_come();
     // Nothing: it may be attached now. A gate: wait for it and ask again. A reply: refused.
     std::expected<std::optional<Gate>, protocol::Reply> admit_volume(VolumeId id, protocol::Access access, std::uint32_t uid);
     std::expected<std::optional<Gate>, protocol::Reply> admit(const protocol::StartJob& request, std::uint32_t uid);
     // What of a request needs no volume and no slot: the base, and what is asked for beside it.
     [[nodiscard]] std::expected<Plan, protocol::Reply> plan(const protocol::StartJob& request) const;
+    [[nodiscard]] std::expected<protocol::JobLimits, protocol::Reply> limits_of(const protocol::StartJob& request);
     protocol::JobWorld world_of(const Plan& plan, std::uint32_t slot) const;
     Task<std::expected<void, Failure>> load_bases();
     void load_ended(const worker::LoadedJob& loaded);
     Detached remove_files(JobId id);
     class ChangeOfJob;
+    // Precondition: the job has it, its namespace is known, and nobody else changes its volumes.
+    Task<std::expected<void, Failure>> unmount_from(JobPointer job, VolumeId volume);
     // A job of this user's that has not ended.
     [[nodiscard]] JobPointer running(JobId id, std::uint32_t uid) const;
 

@@ -21,6 +21,8 @@
 #include "broker-root/broker/requests.h"
 #include "broker-root/broker/volumes.h"
 #include "broker-root/kernel/caps.h"
+#include "broker-root/kernel/cgroup.h"
+#include "broker-root/kernel/cgroup_limits.h"
 #include "broker-root/layout.h"
 #include "shared/filter.h"
 #include "shared/log.h"
@@ -54,7 +56,7 @@ bool give_up_power() {
     return true;
 }
 
-int serve(const BrokerConfig& config) {
+int serve(const BrokerConfig& config, Host host) {
     EventLoop loop;
     // Made in the order in which they need each other; the callbacks are called only from the loop, when all are there
     std::optional<Workers> workers;
@@ -100,8 +102,9 @@ int serve(const BrokerConfig& config) {
         },
     };
     Slots slots(*spawner, config.slot_first, config.slot_count);
-    Jobs jobs({loop, config, supervisor, *workers, *spawner, slots, registry, news}, Fd(kBrokerCgroupFd));
-    Volumes volumes({loop, config, *workers, slots, registry, jobs, news});
+    Jobs jobs({loop, config, supervisor, *workers, *spawner, slots, registry, news, host}, Fd(kBrokerCgroupFd));
+    Volumes volumes({loop, config, *workers, slots, registry, jobs, news, host});
+    HostReporter reporter({loop, config, *workers, slots, registry, jobs, volumes, host});
 
     api.emplace(
         loop, supervisor,
@@ -111,7 +114,7 @@ int serve(const BrokerConfig& config) {
             [&] { doorman->update(); },
         });
     doorman.emplace(loop, config, Fd(kBrokerListenerFd), *api);
-    requests.emplace(loop, *api, *doorman, volumes, jobs);
+    requests.emplace(loop, *api, *doorman, volumes, jobs, reporter);
     requests->load();
     loop.run();
     return 0;
@@ -154,10 +157,23 @@ int run(int argc, char** argv) {
         log::error(fmt::format("cannot set owner and mode of the socket: {}", std::strerror(errno)));
         return 1;
     }
+    Host host;
+    const auto controllers = kernel::enabled_controllers(kBrokerCgroupFd);
+    if (!controllers) {
+        log::error(fmt::format("cannot read which controllers the groups of jobs have: {}", std::strerror(controllers.error())));
+        return 1;
+    }
+    host.controllers = *controllers;
+    if (const std::uint32_t missing = config->required_controllers & ~host.controllers; missing != 0) {
+        log::error(fmt::format("broker.toml requires controllers of cgroup2 that jobs do not have here: {}; start jobletd with "
+                               "--enable-controllers, or see why the kernel lacks them (cgroup.controllers of the root group)",
+                               controller_names(missing)));
+        return kExitConfiguration;
+    }
     if (!give_up_power()) {
         return 1;
     }
-    return serve(*config);
+    return serve(*config, host);
 }
 
 } // namespace

@@ -4,7 +4,7 @@
 #include <functional>
 
 #include "broker-root/broker/registry.h"
-#include "shared/protocol.h"
+#include "shared/protocol_messages.h"
 
 namespace joblet::broker {
 

@@ -93,6 +93,14 @@ void Registry::unreserve(std::uint32_t owner, std::uint64_t bytes) {
     }
 }
 
+void Registry::charge(std::uint32_t owner, std::uint64_t bytes) {
+    usage_[owner].bytes += bytes;
+}
+
+void Registry::discharge(std::uint32_t owner, std::uint64_t bytes) {
+    usage_[owner].bytes -= bytes;
+}
+
 void Registry::attach(VolumeId id, Holder holder) {
     if (Volume* volume = find(id)) {
         if (volume->holders.empty() && volume->record.type == protocol::VolumeType::Memory) {
@@ -172,7 +180,10 @@ protocol::VolumeEntry entry_of(const Volume& volume) {
     entry.backend = volume.record.backend;
     entry.status = volume.status();
     entry.labels_size = static_cast<std::uint32_t>(volume.labels.size());
-    entry.flags = volume.record.flags & protocol::kVolumeProtected;
+    entry.flags = (volume.record.flags & protocol::kVolumeProtected) | (volume.no_swap ? protocol::kVolumeNoSwap : 0);
+    entry.soft_size_bytes = volume.record.soft_size_bytes;
+    entry.soft_inodes = volume.record.soft_inodes;
+    entry.io = volume.record.io;
     return entry;
 }
 

@@ -13,7 +13,7 @@
 #include "broker-root/broker/task.h"
 #include "broker-root/worker/orders.h"
 #include "shared/id.h"
-#include "shared/protocol.h"
+#include "shared/protocol_messages.h"
 
 namespace joblet::broker {
 
@@ -33,6 +33,7 @@ struct Volume {
     std::string labels; // the blob, unread
     bool quarantined = false;
     bool trashed = false;
+    bool no_swap = false;         // Memory: the kernel keeps it out of swap
     bool record_is_stale = false; // something in it moved on since it was written, which a crash may take back
     std::optional<VolumeChange> change;
     std::vector<Holder> holders;
@@ -63,6 +64,9 @@ class Registry {
     // Counted in usage from the decision to create until the volume is there or given up.
     void reserve(std::uint32_t owner, std::uint64_t bytes);
     void unreserve(std::uint32_t owner, std::uint64_t bytes);
+    // What a volume of his grows or shrinks by. Precondition: he has one.
+    void charge(std::uint32_t owner, std::uint64_t bytes);
+    void discharge(std::uint32_t owner, std::uint64_t bytes);
 
     void attach(VolumeId id, Holder holder);
     void detach(VolumeId id, JobId job);

@@ -13,6 +13,7 @@ struct Handlers {
     Doorman& doorman;
     Volumes& volumes;
     Jobs& jobs;
+    HostReporter& host;
     const Client* client; // nullptr: housekeeping
     std::vector<Fd>& descriptors;
 
@@ -33,6 +34,15 @@ struct Handlers {
     }
     Task<protocol::Reply> operator()(const protocol::RenameVolume& r) const {
         return volumes.rename(r, *client);
+    }
+    Task<protocol::Reply> operator()(const protocol::ResizeVolume& r) const {
+        return volumes.resize(r, *client);
+    }
+    Task<protocol::VolumeMeasure> operator()(const protocol::MeasureVolume& r) const {
+        return volumes.measure(r, *client);
+    }
+    Task<protocol::HostFacts> operator()(const protocol::HostReport& r) const {
+        return host.report(r, *client);
     }
     Task<protocol::Reply> operator()(const protocol::AttachVolume& r) const {
         return jobs.attach(r, client->uid);
@@ -126,7 +136,7 @@ template <class Request> Detached Requests::carry_out(Request request, std::opti
             api_.reply(session, message);
         }
     };
-    const Handlers handlers{doorman_, volumes_, jobs_, client ? &*client : nullptr, descriptors};
+    const Handlers handlers{doorman_, volumes_, jobs_, host_, client ? &*client : nullptr, descriptors};
     if (request.header.connection != 0 && !client) {
         // Gone, or never there: nobody in whose name this could be done. No offence, the client may just have hung up
         answer(refusal(ErrorCode::PermissionDenied));

@@ -7,6 +7,7 @@
 #include "broker-root/broker/api_link.h"
 #include "broker-root/broker/doorman.h"
 #include "broker-root/broker/event_loop.h"
+#include "broker-root/broker/host_report.h"
 #include "broker-root/broker/jobs.h"
 #include "broker-root/broker/volumes.h"
 #include "shared/protocol.h"
@@ -15,8 +16,8 @@ namespace joblet::broker {
 
 class Requests {
   public:
-    Requests(EventLoop& loop, ApiLink& api, Doorman& doorman, Volumes& volumes, Jobs& jobs)
-        : loop_(loop), api_(api), doorman_(doorman), volumes_(volumes), jobs_(jobs) {}
+    Requests(EventLoop& loop, ApiLink& api, Doorman& doorman, Volumes& volumes, Jobs& jobs, HostReporter& host)
+        : loop_(loop), api_(api), doorman_(doorman), volumes_(volumes), jobs_(jobs), host_(host) {}
 
     // Reads records and jobs; until then Phase::Serving requests wait. Ends the loop if it cannot be done.
     Detached load();
@@ -31,6 +32,7 @@ class Requests {
     Doorman& doorman_;
     Volumes& volumes_;
     Jobs& jobs_;
+    HostReporter& host_;
     Gate serving_{loop_};
 };
 

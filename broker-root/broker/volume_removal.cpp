@@ -21,6 +21,22 @@ protocol::Reply about(VolumeId id, protocol::Reply reply) {
 
 } // namespace
 
+Task<bool> Volumes::let_go_of_ended(Volume& volume) {
+    for (bool waited = true; waited;) {
+        waited = false;
+        for (const Holder& holder : volume.holders) {
+            if (const JobPointer job = p_.jobs.ending(holder.job); job && !job->settled.await_ready()) {
+                const Gate settled = job->settled;
+                co_await settled;
+                waited = true; // and the holders are others now
+                break;
+            }
+        }
+    }
+    const bool is_free = volume.holders.empty();
+    co_return is_free;
+}
+
 Task<std::expected<void, protocol::Reply>> Volumes::let_go(Volume& volume, bool forced) {
     const VolumeId id = volume.record.id;
     while (!volume.holders.empty()) {
@@ -143,7 +159,7 @@ Task<std::expected<void, Failure>> Volumes::delete_contents(worker::VolumeRecord
     volume.size_bytes = record.size_bytes;
     volume.inodes = record.inodes;
     volume.backend = record.backend;
-    SystemJob job{{"/usr/bin/find", fmt::format("/volumes/{}", kContents), "-mindepth", "1", "-delete"}, {}, *slot, volume};
+    SystemJob job{{"/usr/bin/find", fmt::format("/volumes/{}", kContents), "-mindepth", "1", "-delete"}, {}, {}, *slot, volume};
     auto deleted = co_await p_.jobs.run_system_job(std::move(job));
     p_.slots.give_back(*slot);
     if (!deleted && deleted.error().step == Step::None) {
@@ -175,6 +191,7 @@ Task<std::expected<void, Failure>> Volumes::empty(worker::VolumeRecord record) {
         co_return std::unexpected(emptied.failure());
     }
     to_empty_.erase(id);
+    project_ids_.erase(record.project_id);
     co_return std::expected<void, Failure>();
 }
 

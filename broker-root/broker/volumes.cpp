@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "broker-root/broker/clock.h"
+#include "broker-root/broker/job_limits.h"
 #include "broker-root/worker/image_geometry.h"
 #include "shared/duration.h"
 #include "shared/log.h"
@@ -15,40 +16,19 @@ namespace joblet::broker {
 namespace {
 
 using protocol::Backend;
-using protocol::VolumeType;
 
 bool is_same(const protocol::CreateVolume& request, const worker::VolumeRecord& record) {
     return request.type == record.type && request.size_bytes == record.size_bytes && request.inodes == record.inodes &&
+           request.soft_size_bytes == record.soft_size_bytes && request.soft_inodes == record.soft_inodes &&
            (request.backend == Backend::Auto || request.backend == record.backend);
 }
 
 } // namespace
 
-std::expected<Backend, protocol::Reply> Volumes::choose_backend(const protocol::CreateVolume& request) const {
-    if (request.type == VolumeType::Memory) {
-        return Backend::Tmpfs;
-    }
-    const bool said = request.backend == Backend::Btrfs || (request.backend == Backend::Auto && p_.config.backend == StoreBackend::Btrfs);
-    if (said && btrfs_errno_ != 0) {
-        const Step missing = btrfs_errno_ == ENOTCONN ? Step::LimitSubvolume : Step::MakeSubvolume;
-        return std::unexpected(refusal(Failure{ErrorCode::Unsupported, missing, btrfs_errno_}));
-    }
-    if (said && request.inodes != 0) { // a qgroup counts bytes alone
-        return std::unexpected(refusal(Failure{ErrorCode::Unsupported, Step::LimitSubvolume, 0}));
-    }
-    const bool best =
-        request.backend == Backend::Auto && p_.config.backend == StoreBackend::Auto && btrfs_errno_ == 0 && request.inodes == 0;
-    return said || best ? Backend::Btrfs : Backend::Image;
-}
-
-std::expected<worker::VolumeRecord, protocol::Reply> Volumes::admit(const protocol::CreateVolume& request, std::uint32_t uid) {
+std::expected<void, protocol::Reply> Volumes::admit(const protocol::CreateVolume& request, std::uint32_t uid) {
     const UserLimits& limits = p_.config.limits_of(uid);
     if (request.size_bytes > limits.largest_volume) {
         return std::unexpected(limit_refusal(protocol::LimitKind::VolumeSize, limits.largest_volume, 0, request.size_bytes));
-    }
-    const auto backend = choose_backend(request);
-    if (!backend) {
-        return std::unexpected(backend.error());
     }
     const Usage usage = p_.registry.usage(uid);
     if (usage.volumes >= limits.volumes) {
@@ -57,6 +37,16 @@ std::expected<worker::VolumeRecord, protocol::Reply> Volumes::admit(const protoc
     if (usage.bytes > limits.total_bytes || request.size_bytes > limits.total_bytes - usage.bytes) {
         return std::unexpected(limit_refusal(protocol::LimitKind::BytesPerUser, limits.total_bytes, usage.bytes, request.size_bytes));
     }
+    if (request.io != protocol::IoLimits{}) {
+        if (const auto possible = can_hold_io(p_.host); !possible) {
+            return std::unexpected(refusal(possible.error()));
+        }
+    }
+    return {};
+}
+
+std::expected<worker::VolumeRecord, protocol::Reply> Volumes::make_record(const protocol::CreateVolume& request, Backend backend,
+                                                                          std::uint32_t uid) {
     worker::VolumeRecord record;
     record.magic = worker::kVolumeRecordMagic;
     record.version = worker::kVolumeRecordVersion;
@@ -65,12 +55,15 @@ std::expected<worker::VolumeRecord, protocol::Reply> Volumes::admit(const protoc
     record.name = request.name;
     record.size_bytes = request.size_bytes;
     record.inodes = request.inodes;
+    record.soft_size_bytes = request.soft_size_bytes;
+    record.soft_inodes = request.soft_inodes;
+    record.io = request.io;
     record.generation = 1;
     record.created_ns = realtime_ns();
     record.owner_uid = uid;
     record.type = request.type;
-    record.backend = *backend;
-    if (record.backend == Backend::Image) {
+    record.backend = backend;
+    if (backend == Backend::Image) {
         record.image_bytes = worker::image_bytes_for(record.size_bytes, record.inodes);
         if (record.image_bytes == 0) { // larger than ext4 of this geometry can be
             return std::unexpected(refusal(Failure{ErrorCode::Unsupported, Step::MakeImage, 0}));
@@ -107,32 +100,37 @@ Task<protocol::Reply> Volumes::create(protocol::CreateVolume request, std::uint3
         reply.flags = reply.code == ErrorCode::Ok ? protocol::kReplyExisted : 0;
         co_return reply;
     }
-    const auto admitted = admit(request, uid);
-    if (!admitted) {
+    if (const auto admitted = admit(request, uid); !admitted) {
         co_return admitted.error();
     }
-    const worker::VolumeRecord record = *admitted;
-
     const NameHold held(*this, key);
-    p_.registry.reserve(uid, record.size_bytes);
-    const auto built = co_await build(record, request.labels, request.labels_size);
-    p_.registry.unreserve(uid, record.size_bytes);
-    if (built) {
-        Volume volume;
-        volume.record = record;
-        volume.labels.assign(reinterpret_cast<const char*>(request.labels.data()), request.labels_size);
-        p_.registry.insert(std::move(volume));
-        p_.news.volume_changed(*p_.registry.find(record.id));
+    p_.registry.reserve(uid, request.size_bytes);
+    const Wishes wishes{request.type, request.backend, request.inodes != 0, request.soft_size_bytes != 0 || request.soft_inodes != 0};
+    const auto backend = co_await choose_backend(wishes);
+    auto record = backend ? make_record(request, *backend, uid) : std::unexpected(backend.error());
+    if (record) {
+        const auto built = co_await build(*record, request.labels, request.labels_size, Goal::Volumes);
+        if (!built) {
+            record = std::unexpected(refusal(built.error()));
+        }
     }
-    if (!built) {
-        co_return refusal(built.error());
+    p_.registry.unreserve(uid, request.size_bytes);
+    if (!record) {
+        co_return record.error();
     }
+    Volume volume;
+    volume.record = *record;
+    volume.no_swap = keeps_out_of_swap(volume.record);
+    volume.labels.assign(reinterpret_cast<const char*>(request.labels.data()), request.labels_size);
+    p_.registry.insert(std::move(volume));
+    p_.news.volume_changed(*p_.registry.find(record->id));
     protocol::Reply reply;
-    reply.volume = record.id;
+    reply.volume = record->id;
     co_return reply;
 }
 
-Task<std::expected<void, Failure>> Volumes::build(worker::VolumeRecord record, worker::Labels labels, std::uint32_t labels_size) {
+Task<std::expected<void, Failure>> Volumes::build(worker::VolumeRecord& record, worker::Labels labels, std::uint32_t labels_size,
+                                                  Goal goal) {
     const bool has_image = record.backend == Backend::Image;
     std::optional<std::uint32_t> slot;
     if (has_image) {
@@ -141,10 +139,7 @@ Task<std::expected<void, Failure>> Volumes::build(worker::VolumeRecord record, w
             co_return std::unexpected(Failure{ErrorCode::Unavailable, Step::MakeSlot, 0});
         }
     }
-    worker::StageVolume stage;
-    stage.record = record;
-    stage.slot_first = has_image ? p_.slots.first_uid(*slot) : 0;
-    WorkerReply staged = co_await p_.workers.order(stage);
+    WorkerReply staged = co_await stage(record, has_image ? p_.slots.first_uid(*slot) : 0);
     std::expected<void, Failure> result;
     if (!staged.ok()) {
         result = std::unexpected(staged.failure());
@@ -161,6 +156,7 @@ Task<std::expected<void, Failure>> Volumes::build(worker::VolumeRecord record, w
         commit.record = record;
         commit.labels_size = labels_size;
         commit.labels = labels;
+        commit.into_trash = goal == Goal::Trash ? 1 : 0;
         const WorkerReply committed = co_await p_.workers.order(commit);
         lost = committed.lost;
         if (!committed.ok()) {
@@ -180,7 +176,10 @@ Task<std::expected<void, Failure>> Volumes::build(worker::VolumeRecord record, w
         }
         worker::DiscardStaging discard;
         discard.id = record.id;
-        co_await p_.workers.order(discard);
+        const WorkerReply discarded = co_await p_.workers.order(discard);
+        if (discarded.ok()) {
+            project_ids_.erase(record.project_id);
+        }
     }
     if (slot) {
         p_.slots.give_back(*slot);
@@ -189,7 +188,7 @@ Task<std::expected<void, Failure>> Volumes::build(worker::VolumeRecord record, w
 }
 
 Task<std::expected<void, Failure>> Volumes::make_filesystem(worker::VolumeRecord record, Fd image, std::uint32_t slot) {
-    SystemJob job{worker::mkfs_arguments(record), std::move(image), slot, {}};
+    SystemJob job{worker::mkfs_arguments(record), std::move(image), {}, slot, {}};
     auto made = co_await p_.jobs.run_system_job(std::move(job));
     if (!made && made.error().step == Step::None) {
         made.error().step = Step::MakeFilesystem;
@@ -229,6 +228,9 @@ protocol::VolumePage Volumes::page(const protocol::ListVolumes& request) const {
 void Volumes::loaded(const worker::LoadedVolume& loaded) {
     const VolumeId id = loaded.record.id;
     const bool trashed = loaded.status == protocol::VolumeStatus::Trashed;
+    if (loaded.record.project_id != 0) {
+        project_ids_.insert(loaded.record.project_id);
+    }
     if (trashed && loaded.record.trashed_until_ns == 0) {
         to_empty_.emplace(id, loaded.record);
         return;
@@ -245,6 +247,7 @@ void Volumes::loaded(const worker::LoadedVolume& loaded) {
         volume.record.trashed_until_ns = 0;
         volume.record_is_stale = true;
     }
+    volume.no_swap = keeps_out_of_swap(volume.record);
     volume.quarantined = loaded.status == protocol::VolumeStatus::Quarantined;
     volume.labels.assign(reinterpret_cast<const char*>(loaded.labels.data()),
                          std::min<std::size_t>(loaded.labels_size, loaded.labels.size()));
@@ -260,7 +263,12 @@ Task<std::expected<void, Failure>> Volumes::load() {
             return;
         }
         std::memcpy(&part, bytes.data(), sizeof part);
-        btrfs_errno_ = part.btrfs_errno;
+        p_.host.btrfs_errno = part.btrfs_errno;
+        p_.host.quota_errno = part.quota_errno;
+        p_.host.store_magic = part.store_magic;
+        p_.host.flags = part.flags;
+        p_.host.devices = part.devices;
+        p_.host.device_count = static_cast<std::uint32_t>(std::min<std::size_t>(part.device_count, part.devices.size()));
         for (const auto& one : std::span(part.volumes).first(std::min<std::size_t>(part.answer.count, part.volumes.size()))) {
             loaded(one);
         }

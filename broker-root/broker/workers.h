@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 #include <deque>
 #include <functional>
 #include <optional>
@@ -28,6 +29,15 @@ struct WorkerReply {
         return {answer.code, answer.step, answer.sys_errno};
     }
 };
+
+// Takes the answer to an order that has more than an Answer; what is not of its size leaves it as it is.
+template <class Whole> std::function<void(std::span<const std::byte>)> whole_answer(Whole& out) {
+    return [&out](std::span<const std::byte> bytes) {
+        if (bytes.size() == sizeof out) {
+            std::memcpy(&out, bytes.data(), sizeof out);
+        }
+    };
+}
 
 class Workers {
   public:

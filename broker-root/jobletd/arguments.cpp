@@ -62,6 +62,8 @@ std::expected<Arguments, std::string> parse_arguments(std::span<const char* cons
                 out.action = Action::ShowVersion;
             } else if (word == "--help" || word == "-h") {
                 out.action = Action::ShowHelp;
+            } else if (word == "--enable-controllers") {
+                out.enable_controllers = true;
             } else {
                 return std::unexpected("unknown argument '" + std::string(word) + "'; see jobletd --help");
             }

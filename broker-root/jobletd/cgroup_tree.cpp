@@ -18,6 +18,7 @@
 
 #include <fmt/format.h>
 
+#include "broker-root/jobletd/controllers.h"
 #include "broker-root/kernel/cgroup.h"
 #include "shared/log.h"
 
@@ -89,7 +90,7 @@ std::vector<std::string> groups_in(int directory) {
 CgroupTree::CgroupTree(Fd tree, Fd jobs, Caretaker caretaker)
     : tree_(std::move(tree)), jobs_(std::move(jobs)), caretaker_(std::move(caretaker)) {}
 
-std::expected<CgroupTree, std::string> CgroupTree::make(const std::string& root) {
+std::expected<CgroupTree, std::string> CgroupTree::make(const std::string& root, TopControllers top) {
     auto parent = find_cgroup2();
     if (!parent) {
         return std::unexpected(std::move(parent.error()));
@@ -106,6 +107,15 @@ std::expected<CgroupTree, std::string> CgroupTree::make(const std::string& root)
     if (!jobs) {
         return std::unexpected(std::move(jobs.error()));
     }
+    // From the top down: each has only what the one above hands on. Processes live in the groups of jobs and daemons, which are leaves,
+    // and in none above them: there the kernel would refuse it.
+    if (top == TopControllers::HandOn) {
+        hand_on_controllers(parent->get(), "the top of cgroup2");
+    } else {
+        tell_missing_controllers(parent->get(), tree->get());
+    }
+    hand_on_controllers(tree->get(), *name);
+    hand_on_controllers(jobs->get(), fmt::format("{}/{}", *name, kJobs));
     Fd jobs_path(::openat(jobs->get(), ".", O_PATH | O_DIRECTORY | O_CLOEXEC));
     if (!jobs_path.valid()) {
         return std::unexpected(fmt::format("could not open the group of jobs: {}", std::strerror(errno)));

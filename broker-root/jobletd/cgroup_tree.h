@@ -2,6 +2,7 @@
 // one group for each process that jobletd starts, so that any of them can be ended without CAP_KILL and without a race.
 #pragma once
 
+#include <cstdint>
 #include <expected>
 #include <string>
 #include <vector>
@@ -11,11 +12,15 @@
 
 namespace joblet::jobletd {
 
+// Of the root group: HandOn changes what every group on the machine gets.
+enum class TopControllers : std::uint8_t { AsTheyAre, HandOn };
+
 class CgroupTree {
   public:
     // Finds cgroup2 at /sys/fs/cgroup or /sys/fs/cgroup/unified and makes the tree of the installation at `root` ("" for /).
+    // The tree and jobs/ hand on the controllers that they have, so that the group of each job gets them.
     // Forks, and needs more power than the rest: see caretaker.h. An error is a sentence with a hint.
-    static std::expected<CgroupTree, std::string> make(const std::string& root);
+    static std::expected<CgroupTree, std::string> make(const std::string& root, TopControllers top);
 
     // Ends what an earlier jobletd left in it besides jobs: waits at most 5 s. Hold the lock.
     std::expected<void, std::string> end_leftovers();

@@ -1,6 +1,8 @@
 #include "broker-root/jobletd/filter_table.h"
 
 #include <fcntl.h>
+#include <linux/btrfs.h>
+#include <linux/loop.h>
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -58,6 +60,8 @@ constexpr auto kOwn = std::to_array<SyscallRule>({
     {SYS_move_mount, "move_mount", "places mounts given by descriptor", {arg_has(4, MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_F_EMPTY_PATH)}},
     {SYS_pivot_root, "pivot_root", "out of the host's tree"},
     {SYS_umount2, "umount2", "drops the host's tree in that namespace", {arg_has(1, MNT_DETACH, MNT_DETACH)}},
+    {SYS_ioctl, "ioctl", "what a store on btrfs is on", {arg_is32(1, BTRFS_IOC_FS_INFO)}},
+    {SYS_ioctl, "ioctl", "what a store on a loop device is on", {arg_is32(1, LOOP_GET_STATUS64)}},
     {SYS_mknodat, "mknodat", "device nodes of a job's /dev", {arg_has(2, S_IFMT, S_IFCHR)}},
 });
 

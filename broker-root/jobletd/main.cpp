@@ -87,7 +87,10 @@ std::expected<void, std::string> confine() {
     if (::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0) {
         return std::unexpected(fmt::format("could not become the reaper of jobs: {}", std::strerror(errno)));
     }
-    if (const auto confined = kernel::confine_process(kHandedOn); !confined) {
+    const auto permitted = kernel::permitted_among(kOnDemand);
+    const CapabilityMask on_demand = permitted == kOnDemand ? kOnDemand : 0; // one is of no use without the other
+    const auto confined = permitted ? kernel::confine_process(kHandedOn, on_demand) : std::unexpected(permitted.error());
+    if (!confined) {
         return std::unexpected(fmt::format("could not give up capabilities: {}", std::strerror(confined.error())));
     }
     return {};
@@ -114,7 +117,7 @@ std::expected<int, std::string> serve(const Arguments& arguments) {
     if (!lock) {
         return std::unexpected(lock.error());
     }
-    auto groups = CgroupTree::make(layout.root);
+    auto groups = CgroupTree::make(layout.root, arguments.enable_controllers ? TopControllers::HandOn : TopControllers::AsTheyAre);
     if (!groups) {
         return std::unexpected(std::move(groups.error()));
     }

@@ -57,7 +57,7 @@ void execute(int directory, const char* program, const char* const* words) {
 
 bool take_identity(const Service& service, ApiUser api) {
     // Bounding first: afterwards there may be no SETPCAP left
-    if (!kernel::drop_bounding(service.capabilities)) {
+    if (!kernel::drop_bounding(service.capabilities | service.on_demand)) {
         return false;
     }
     if (service.user == RunAs::Root) {

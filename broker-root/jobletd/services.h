@@ -24,12 +24,15 @@ struct Service {
     RunAs user;
     // Bounding set at its start. It drops most of it by itself, as soon as it has made what needs them; SETPCAP is for that.
     CapabilityMask capabilities;
+    // And what it may take up for single calls, where the machine has it: it serves without, and says what it then cannot do.
+    CapabilityMask on_demand = 0;
 };
 
 inline constexpr std::array kServices = {
     Service{Role::Broker, "joblet-broker", RunAs::Root, bit(CAP_CHOWN) | bit(CAP_SETPCAP)}, // CHOWN: group of the socket
     Service{Role::Worker, "joblet-worker", RunAs::Root,
-            bit(CAP_SYS_ADMIN) | bit(CAP_SYS_CHROOT) | bit(CAP_CHOWN) | bit(CAP_SETPCAP) | bit(CAP_MKNOD)}, // MKNOD: a job's /dev
+            bit(CAP_SYS_ADMIN) | bit(CAP_SYS_CHROOT) | bit(CAP_CHOWN) | bit(CAP_SETPCAP) | bit(CAP_MKNOD), // MKNOD: a job's /dev
+            bit(CAP_SYS_RESOURCE) | bit(CAP_DAC_READ_SEARCH)}, // to grow the file system of a volume that is attached
     Service{Role::Spawner, "joblet-spawner", RunAs::Root,
             bit(CAP_SYS_ADMIN) | bit(CAP_SYS_CHROOT) | bit(CAP_SETUID) | bit(CAP_SETGID) | bit(CAP_SETPCAP) | bit(CAP_NET_ADMIN)},
     Service{Role::Api, "joblet-api", RunAs::ApiUser, 0},
@@ -40,6 +43,15 @@ inline constexpr CapabilityMask kHandedOn = [] {
     CapabilityMask all = 0;
     for (const auto& service : kServices) {
         all |= service.capabilities;
+    }
+    return all;
+}();
+
+// Permitted to jobletd, and not effective.
+inline constexpr CapabilityMask kOnDemand = [] {
+    CapabilityMask all = 0;
+    for (const auto& service : kServices) {
+        all |= service.on_demand;
     }
     return all;
 }();

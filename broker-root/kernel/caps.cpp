@@ -34,6 +34,19 @@ Result<void> set_three_sets(CapabilityMask permitted, CapabilityMask effective, 
     return {};
 }
 
+Result<std::array<__user_cap_data_struct, _LINUX_CAPABILITY_U32S_3>> own_sets() {
+    __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+    std::array<__user_cap_data_struct, _LINUX_CAPABILITY_U32S_3> data{};
+    if (::syscall(SYS_capget, &header, data.data()) < 0) {
+        return last_errno();
+    }
+    return data;
+}
+
+CapabilityMask joined(std::uint32_t low, std::uint32_t high) {
+    return CapabilityMask{high} << 32U | low;
+}
+
 Result<void> clear_ambient() {
     if (::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0) {
         return last_errno();
@@ -88,17 +101,48 @@ Result<void> drop_bounding(CapabilityMask keep) {
     return {};
 }
 
-Result<void> confine_process(CapabilityMask keep) {
-    if (const auto dropped = drop_bounding(keep); !dropped) {
+Result<void> confine_process(CapabilityMask keep, CapabilityMask on_demand) {
+    if (const auto dropped = drop_bounding(keep | on_demand); !dropped) {
         return dropped;
     }
-    if (const auto set = set_capabilities(keep); !set) {
+    if (const auto cleared = clear_ambient(); !cleared) {
+        return cleared;
+    }
+    if (const auto set = set_three_sets(keep | on_demand, keep, 0); !set) {
         return set;
     }
     if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0) {
         return last_errno();
     }
     return {};
+}
+
+Result<CapabilityMask> permitted_among(CapabilityMask wanted) {
+    const auto own = own_sets();
+    if (!own) {
+        return std::unexpected(own.error());
+    }
+    return wanted & joined((*own)[0].permitted, (*own)[1].permitted);
+}
+
+Result<RaisedCapabilities> RaisedCapabilities::raise(CapabilityMask more) {
+    const auto own = own_sets();
+    if (!own) {
+        return std::unexpected(own.error());
+    }
+    const Sets now{.permitted = joined((*own)[0].permitted, (*own)[1].permitted),
+                   .effective = joined((*own)[0].effective, (*own)[1].effective),
+                   .inheritable = joined((*own)[0].inheritable, (*own)[1].inheritable)};
+    if (const auto set = set_three_sets(now.permitted, now.effective | more, now.inheritable); !set) {
+        return std::unexpected(set.error());
+    }
+    return RaisedCapabilities(now);
+}
+
+RaisedCapabilities::~RaisedCapabilities() {
+    if (is_raised_ && !set_three_sets(lowered_.permitted, lowered_.effective, lowered_.inheritable)) {
+        std::_Exit(EXIT_FAILURE);
+    }
 }
 
 Result<void> check_inherited_descriptors(int last) {

@@ -17,9 +17,9 @@ Result<Fd> open_cgroup(int parent, const char* name);
 Result<Fd> open_cgroup_events(int group);
 // Reads it anew, which also re-arms the poll. True if any process lives in the group or below.
 Result<bool> is_populated(int events);
-// SIGKILL to every process in it, at once and without a race.
 // How many processes of the group the kernel has killed for want of memory; 0 where there is no memory controller.
 std::uint64_t memory_kills(int group);
+// SIGKILL to every process in it, at once and without a race.
 Result<void> kill_cgroup(int group);
 // ENOENT counts as done.
 Result<void> remove_cgroup(int parent, const char* name);

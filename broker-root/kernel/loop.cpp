@@ -7,7 +7,9 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+#include <climits>
 #include <cstdio>
+#include <utility>
 
 #include "broker-root/kernel/mount.h"
 
@@ -17,7 +19,7 @@ namespace {
 // The kernel tells which device is free and binds it in two calls: between them another worker may take it.
 constexpr int kAttempts = 64;
 
-Result<Fd> open_loop(int devices, int number, int flags) {
+Result<Fd> open_numbered(int devices, int number, int flags) {
     std::array<char, 16> name{};
     std::snprintf(name.data(), name.size(), "loop%d", number);
     auto device = open_beneath(devices, name.data(), flags);
@@ -50,7 +52,7 @@ Result<LoopDevice> attach_loop(int devices, int file, LoopAccess access) {
         if (number < 0) {
             return last_errno();
         }
-        auto device = open_loop(devices, number, read_only ? O_RDONLY : O_RDWR);
+        auto device = open_numbered(devices, number, read_only ? O_RDONLY : O_RDWR);
         if (!device) {
             return std::unexpected(device.error());
         }
@@ -62,7 +64,7 @@ Result<LoopDevice> attach_loop(int devices, int file, LoopAccess access) {
         }
         // Bound for writing, held for reading: kernels without CONFIG_BLK_DEV_WRITE_MOUNTED refuse to mount a device that
         // somebody has open for writing.
-        auto held = open_loop(devices, number, O_RDONLY);
+        auto held = open_numbered(devices, number, O_RDONLY);
         if (!held) {
             return std::unexpected(held.error());
         }
@@ -72,6 +74,49 @@ Result<LoopDevice> attach_loop(int devices, int file, LoopAccess access) {
         return out;
     }
     return std::unexpected(EBUSY);
+}
+
+Result<Fd> open_loop(int devices, std::uint64_t number) {
+    if (major(number) != LOOP_MAJOR || minor(number) > INT_MAX) {
+        return std::unexpected(ENXIO);
+    }
+    auto device = open_numbered(devices, static_cast<int>(minor(number)), O_RDONLY);
+    if (!device) {
+        return device;
+    }
+    // Where a device has partitions, its numbers are not those of the names
+    struct stat status{};
+    if (::fstat(device->get(), &status) < 0) {
+        return last_errno();
+    }
+    return status.st_rdev == number ? std::move(device) : std::unexpected(ENXIO);
+}
+
+Result<LoopBinding> loop_binding(int device) {
+    loop_info64 bound{};
+    if (::ioctl(device, LOOP_GET_STATUS64, &bound) < 0) {
+        return last_errno();
+    }
+    return LoopBinding{.file_system = bound.lo_device, .inode = bound.lo_inode, .block_device = bound.lo_rdevice};
+}
+
+Result<bool> is_loop_of(int device, int file) {
+    const auto bound = loop_binding(device);
+    if (!bound) {
+        return std::unexpected(bound.error());
+    }
+    struct stat status{};
+    if (::fstat(file, &status) < 0) {
+        return last_errno();
+    }
+    return bound->inode == status.st_ino && bound->file_system == status.st_dev;
+}
+
+Result<void> refresh_loop_size(int device) {
+    if (::ioctl(device, LOOP_SET_CAPACITY) < 0) {
+        return last_errno();
+    }
+    return {};
 }
 
 } // namespace joblet::kernel

@@ -58,6 +58,10 @@ class Context {
     explicit Context(const char* type) : type_(type), fd_(::fsopen(type, FSOPEN_CLOEXEC)) {
         note(fd_.valid() ? 0 : -1, "open");
     }
+    // Of what is mounted already, to be changed.
+    Context(const char* type, int root) : type_(type), fd_(::fspick(root, "", FSPICK_CLOEXEC | FSPICK_EMPTY_PATH)) {
+        note(fd_.valid() ? 0 : -1, "pick");
+    }
 
     Context& text(const char* key, const char* value) {
         if (error_ == 0) {
@@ -89,6 +93,12 @@ class Context {
             }
         }
         return std::unexpected(error_);
+    }
+    Result<void> reconfigure() {
+        if (error_ == 0) {
+            note(::fsconfig(fd_.get(), FSCONFIG_CMD_RECONFIGURE, nullptr, nullptr, 0), "reconfigure");
+        }
+        return error_ == 0 ? Result<void>() : std::unexpected(error_);
     }
 
   private:
@@ -132,32 +142,66 @@ Result<Fd> open_at(int directory, const char* path, int flags, std::uint32_t mod
     return checked_fd(::syscall(SYS_openat2, directory, path, &how, sizeof how));
 }
 
-} // namespace
+constexpr auto kNoSwap = "noswap";
 
-Result<Fd> make_tmpfs(const TmpfsOptions& options, Attributes attributes) {
-    if (options.size_bytes == 0 || options.size_bytes > INT64_MAX || options.inodes == 0 || options.mode > 07777) {
-        return std::unexpected(EINVAL);
-    }
-    auto made = Context("tmpfs")
-                    .number("size", options.size_bytes)
-                    .number("nr_inodes", options.inodes)
-                    .number("mode", options.mode, "%llo")
-                    .number("uid", options.uid)
-                    .number("gid", options.gid)
-                    .mount(bits_of(attributes));
-    if (!made) {
-        return made;
-    }
+bool is_tmpfs_size(std::uint64_t size_bytes, std::uint64_t inodes) {
+    return size_bytes != 0 && size_bytes <= INT64_MAX && inodes != 0;
+}
+
+Result<void> check_tmpfs(int root, std::uint64_t size_bytes, std::uint64_t inodes) {
     struct statfs taken{};
-    if (::fstatfs(made->get(), &taken) < 0) {
+    if (::fstatfs(root, &taken) < 0) {
         return last_errno();
     }
     const auto page = static_cast<std::uint64_t>(taken.f_bsize);
-    const std::uint64_t pages = options.size_bytes / page + (options.size_bytes % page != 0 ? 1 : 0);
-    if (taken.f_blocks != pages || taken.f_files != options.inodes) {
-        return std::unexpected(EOVERFLOW);
+    const std::uint64_t pages = size_bytes / page + (size_bytes % page != 0 ? 1 : 0);
+    return taken.f_blocks == pages && taken.f_files == inodes ? Result<void>() : std::unexpected(EOVERFLOW);
+}
+
+} // namespace
+
+Result<Fd> make_tmpfs(const TmpfsOptions& options, Attributes attributes) {
+    if (!is_tmpfs_size(options.size_bytes, options.inodes) || options.mode > 07777) {
+        return std::unexpected(EINVAL);
     }
-    return made;
+    Context context("tmpfs");
+    context.number("size", options.size_bytes)
+        .number("nr_inodes", options.inodes)
+        .number("mode", options.mode, "%llo")
+        .number("uid", options.uid)
+        .number("gid", options.gid);
+    if (options.swap == Swap::Never) {
+        context.flag(kNoSwap);
+    }
+    auto made = context.mount(bits_of(attributes));
+    if (!made) {
+        return made;
+    }
+    const auto held = check_tmpfs(made->get(), options.size_bytes, options.inodes);
+    return held ? std::move(made) : std::unexpected(held.error());
+}
+
+Result<bool> tmpfs_can_avoid_swap() {
+    // Not a Context: where the kernel does not know the option it is no failure, and not worth a line in the log each time
+    const Fd context(::fsopen("tmpfs", FSOPEN_CLOEXEC));
+    if (!context.valid()) {
+        return last_errno();
+    }
+    if (::fsconfig(context.get(), FSCONFIG_SET_FLAG, kNoSwap, nullptr, 0) == 0) {
+        return true;
+    }
+    return errno == EINVAL ? Result<bool>(false) : last_errno();
+}
+
+Result<void> resize_tmpfs(int root, std::uint64_t size_bytes, std::uint64_t inodes) {
+    if (!is_tmpfs_size(size_bytes, inodes)) {
+        return std::unexpected(EINVAL);
+    }
+    Context context("tmpfs", root);
+    if (auto changed = context.number("size", size_bytes).number("nr_inodes", inodes).reconfigure(); !changed) {
+        return changed;
+    }
+    return check_tmpfs(root, size_bytes, inodes);
 }
 
 Result<Fd> make_devpts(std::uint32_t uid, std::uint32_t gid) {

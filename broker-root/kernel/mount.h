@@ -20,15 +20,22 @@ enum class Attributes : std::uint64_t {
     ReadOnlyAllNoExec,    // proc in a job: ro,nosuid,nodev,noexec
 };
 
+enum class Swap : std::uint8_t { Allowed, Never }; // Never: noswap, Linux 6.4
+
 struct TmpfsOptions {
     std::uint64_t size_bytes = 0; // rounded up to pages by the kernel; 0 would mean unlimited and is EINVAL here
     std::uint64_t inodes = 0;     // 0 would mean millions and is EINVAL here
     std::uint32_t mode = 0;       // 0755, 01777, …
     std::uint32_t uid = 0;        // host ids
     std::uint32_t gid = 0;
+    Swap swap = Swap::Allowed;
 };
 // Detached. fstatfs confirms size and inodes: what the kernel did not take is EOVERFLOW.
 Result<Fd> make_tmpfs(const TmpfsOptions& options, Attributes attributes);
+// Whether this kernel takes Swap::Never. Tried, on one that is never mounted.
+Result<bool> tmpfs_can_avoid_swap();
+// Of the tmpfs that `root` is the root of, O_PATH will do, wherever it is mounted. EINVAL: more is used already, and nothing is changed.
+Result<void> resize_tmpfs(int root, std::uint64_t size_bytes, std::uint64_t inodes);
 
 // A devpts instance of its own, detached: mode=0620, ptmxmode=0666, nosuid, noexec.
 Result<Fd> make_devpts(std::uint32_t uid, std::uint32_t gid);

@@ -154,6 +154,10 @@ Result<void> rename_into(int from, int to, const char* name) {
     return checked(::renameat2(from, name, to, name, RENAME_NOREPLACE));
 }
 
+Result<void> replace_by(int from, int to, const char* name) {
+    return checked(::renameat(from, name, to, name));
+}
+
 Result<void> make_symlink(int directory, const char* name, const char* target) {
     return checked(::symlinkat(target, directory, name));
 }
@@ -206,12 +210,39 @@ Result<void> preallocate(int file, std::uint64_t bytes) {
     return checked(result);
 }
 
+Result<void> set_length(int file, std::uint64_t bytes) {
+    return checked(::ftruncate(file, static_cast<off_t>(bytes)));
+}
+
+Result<SpaceInUse> space_in_use(int mount) {
+    struct statfs status{};
+    if (::fstatfs(mount, &status) < 0) {
+        return last_errno();
+    }
+    const auto block = static_cast<std::uint64_t>(status.f_bsize);
+    const std::uint64_t used = status.f_blocks - status.f_bfree;
+    return SpaceInUse{.bytes = used * block,
+                      .bytes_limit = (used + status.f_bavail) * block, // ext4 keeps some free blocks to itself
+                      .inodes = status.f_files - status.f_ffree,
+                      .inodes_limit = status.f_files,
+                      .block_size = block,
+                      .magic = static_cast<std::uint64_t>(status.f_type)};
+}
+
 Result<FreeSpace> free_space(int mount) {
     struct statfs status{};
     if (::fstatfs(mount, &status) < 0) {
         return last_errno();
     }
     return FreeSpace{status.f_bavail * static_cast<std::uint64_t>(status.f_bsize), status.f_ffree};
+}
+
+Result<std::uint32_t> file_system_type(int fd) {
+    struct statfs status{};
+    if (::fstatfs(fd, &status) < 0) {
+        return last_errno();
+    }
+    return static_cast<std::uint32_t>(status.f_type);
 }
 
 Result<void> try_lock(int file, LockKind kind) {

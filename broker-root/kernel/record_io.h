@@ -42,6 +42,8 @@ Result<void> remove_file(int directory, const char* name);
 Result<void> remove_directory(int parent, const char* name); // ENOENT, ENOTEMPTY as rmdir(2)
 // Both on one mount. EEXIST if `to` has that name already.
 Result<void> rename_into(int from, int to, const char* name);
+// The same, over what `to` has of that name: there is one or the other at any time.
+Result<void> replace_by(int from, int to, const char* name);
 Result<void> make_symlink(int directory, const char* name, const char* target);
 // True if the link says exactly that.
 Result<bool> symlink_says(int directory, const char* name, const char* target);
@@ -55,12 +57,27 @@ Result<void> change_owner(int fd, std::uint32_t uid, std::uint32_t gid);
 Result<void> change_mode(int fd, std::uint32_t mode);
 // The file is at least that long and has all its blocks, which read as zeros.
 Result<void> preallocate(int file, std::uint64_t bytes);
+// ftruncate(2). `file` is open for writing.
+Result<void> set_length(int file, std::uint64_t bytes);
 
 struct FreeSpace {
     std::uint64_t bytes = 0;  // that anybody can still write
     std::uint64_t inodes = 0; // that can still be made
 };
 Result<FreeSpace> free_space(int mount);
+// f_type of fstatfs(2), also of an O_PATH descriptor: a number of <linux/magic.h>.
+Result<std::uint32_t> file_system_type(int fd);
+
+struct SpaceInUse {
+    std::uint64_t bytes = 0;
+    std::uint64_t bytes_limit = 0; // what is used and what can still be written
+    std::uint64_t inodes = 0;
+    std::uint64_t inodes_limit = 0;
+    std::uint64_t block_size = 0;
+    std::uint64_t magic = 0; // f_type, statfs(2)
+};
+// Of the whole file system.
+Result<SpaceInUse> space_in_use(int mount);
 
 enum class LockKind : std::uint8_t { Shared, Exclusive };
 // flock(2), never waiting: EWOULDBLOCK. Belongs to the open file, so whatever holds that (a loop device) holds the lock.

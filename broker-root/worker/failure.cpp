@@ -21,6 +21,8 @@ constexpr auto kCodes = std::to_array<Row>({
     {EFBIG, ErrorCode::Unsupported},
     {ENOTTY, ErrorCode::Unsupported},   // a file system that is no btrfs
     {ENOTCONN, ErrorCode::Unsupported}, // btrfs without quotas
+    {ESRCH, ErrorCode::Unsupported},    // a file system whose project quotas are off
+    {ENOSYS, ErrorCode::Unsupported},   // a kernel without them
     {EUCLEAN, ErrorCode::Quarantined},  // ext4: the structure needs cleaning
     {EBADMSG, ErrorCode::Quarantined},  // ext4: a checksum is wrong
 });

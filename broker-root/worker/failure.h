@@ -1,6 +1,7 @@
 // A failed kernel call as what crosses to the broker.
 #pragma once
 
+#include <cerrno>
 #include <expected>
 
 #include "shared/error.h"
@@ -14,6 +15,11 @@ Failure failure_of(Step step, int sys_errno);
 
 inline std::unexpected<Failure> failed(Step step, int sys_errno) {
     return std::unexpected(failure_of(step, sys_errno));
+}
+
+// More is used of a volume than its new limit allows.
+inline std::unexpected<Failure> beyond_limit() {
+    return std::unexpected(Failure{ErrorCode::LimitExceeded, Step::ResizeVolume, EDQUOT});
 }
 
 } // namespace joblet::worker

@@ -9,11 +9,11 @@ constexpr std::uint64_t kMiB = std::uint64_t{1} << 20U;
 constexpr std::uint64_t kGiB = kMiB << 10U;
 
 constexpr std::uint64_t kInodeSize = 256;
-constexpr std::uint64_t kGroupDescriptorSize = 32; // without the feature 64bit
-constexpr std::uint64_t kFirstUserInode = 11;      // 1 … 10 are reserved, 11 is lost+found (ext4 documentation, special inodes)
-constexpr std::uint64_t kLastGroupMargin = 50;     // ext2fs_initialize() drops a last group with fewer blocks to spare
-constexpr std::uint64_t kLostAndFound = 16384;     // bytes, mke2fs makes it that large
-constexpr std::uint64_t kBitsPerByte = 8;          // a group's bitmaps of blocks and of inodes are one block each
+constexpr std::uint64_t kGroupDescriptorSize = 32;                  // without the feature 64bit
+constexpr std::uint64_t kFirstUserInode = kImageInodesReserved + 1; // 11 is lost+found
+constexpr std::uint64_t kLastGroupMargin = 50;                      // ext2fs_initialize() drops a last group with fewer blocks to spare
+constexpr std::uint64_t kLostAndFound = 16384;                      // bytes, mke2fs makes it that large
+constexpr std::uint64_t kBitsPerByte = 8;                           // a group's bitmaps of blocks and of inodes are one block each
 
 constexpr std::uint64_t divide_up(std::uint64_t value, std::uint64_t by) {
     return value / by + (value % by != 0 ? 1 : 0);
@@ -124,6 +124,17 @@ struct Layout {
 constexpr auto kFeatures = "none,has_journal,ext_attr,dir_index,filetype,extent,flex_bg,sparse_super,large_file,huge_file,dir_nlink,"
                            "extra_isize,metadata_csum";
 
+// $1: KiB of the file system, $2: MiB of its journal. e2fsck says 1 where it has repaired something, which after a crash is what it is for.
+// The journal is made anew, because its size goes with the volume's, and takes from a small one what a large one does not miss.
+// A job has neither /etc/mtab nor /proc/mounts, by which the tools look whether it is mounted; the worker's lock says that it is not.
+constexpr auto kResizeScript = R"(image=/proc/self/fd/0
+export EXT2FS_NO_MTAB_OK=1
+/usr/sbin/e2fsck -f -y "$image" || [ $? -eq 1 ] || exit 1
+/usr/sbin/tune2fs -O ^has_journal "$image" &&
+  /usr/sbin/resize2fs "$image" "$1K" &&
+  /usr/sbin/tune2fs -J size="$2" "$image"
+)";
+
 constexpr std::uint64_t kBlocksMax = 0xFFFFFFFF;
 constexpr std::uint64_t kInodesMax = 0xFFFFFFFF;
 
@@ -194,6 +205,25 @@ std::vector<std::string> mkfs_arguments(const VolumeRecord& record) {
         "/proc/self/fd/0",
         std::to_string(blocks),
     };
+}
+
+std::uint64_t resized_image_bytes_for(std::uint64_t size_bytes, std::uint64_t inodes) {
+    constexpr std::uint64_t kBlock = 4096;
+    const std::uint64_t as_new = image_bytes_for(size_bytes, inodes);
+    return as_new == 0 ? 0 : std::min(divide_up(as_new + size_bytes / 16, kBlock), kBlocksMax) * kBlock;
+}
+
+std::vector<std::string> copy_arguments() {
+    return {"/usr/bin/cat"};
+}
+
+std::vector<std::string> resize_arguments(const VolumeRecord& record) {
+    return {"/usr/bin/sh",
+            "-c",
+            kResizeScript,
+            "resize", // $0
+            std::to_string(record.image_bytes / 1024),
+            std::to_string(journal_mib_for(record.size_bytes))};
 }
 
 } // namespace joblet::worker

@@ -1,6 +1,8 @@
 #include "broker-root/worker/jobs.h"
 
 #include <fcntl.h>
+#include <linux/major.h>
+#include <sys/sysmacros.h>
 
 #include <array>
 #include <cstring>
@@ -66,6 +68,18 @@ Outcome<Fd> make_pts(std::uint32_t slot_first) {
     return std::move(*mount);
 }
 
+// What the file system of an image is mounted from; other volumes have nothing of their own.
+Outcome<std::optional<protocol::Device>> loop_device_of(int mount, protocol::Backend backend) {
+    if (backend != protocol::Backend::Image) {
+        return std::nullopt;
+    }
+    const auto status = kernel::status_of(mount);
+    if (!status || major(status->st_dev) != LOOP_MAJOR) {
+        return failed(Step::FindDevices, status ? ENXIO : status.error());
+    }
+    return protocol::Device{major(status->st_dev), minor(status->st_dev)};
+}
+
 std::vector<std::string> targets_of(std::span<const MountVolume> volumes) {
     std::vector<std::string> targets;
     for (const auto& volume : volumes) {
@@ -81,16 +95,23 @@ std::vector<std::string> targets_of(std::span<const MountVolume> volumes) {
 Outcome<Jobs::Prepared> Jobs::prepare(const PrepareJob& order, int user_namespace) {
     const auto volumes = std::span(order.volumes).first(order.volume_count);
     const Place place_of_volumes = is_system(order.record) ? Place::Trash : Place::Volumes;
+    Prepared out;
     std::vector<Fd> mounted;
     for (const auto& volume : volumes) {
         auto mount = store_.open(volume, {volume.access, order.slot_first, user_namespace}, place_of_volumes);
         if (!mount) {
             return std::unexpected(mount.error());
         }
+        const auto device = loop_device_of(mount->get(), volume.backend);
+        if (!device) {
+            return std::unexpected(device.error());
+        }
+        if (*device) {
+            out.devices.push_back(**device);
+        }
         mounted.push_back(std::move(*mount));
     }
 
-    Prepared out;
     out.rest.resize(kPreparedFixed - 1); // kTemplate is not among them
     const auto place = [&out](PreparedDescriptor at, Outcome<Fd> made) -> Outcome<void> {
         if (!made) {
@@ -165,7 +186,7 @@ void Jobs::remove_files(const JobId& id) const {
     }
 }
 
-Outcome<void> Jobs::attach(const AttachVolume& order, int user_namespace, int mount_namespace) const {
+Outcome<std::optional<protocol::Device>> Jobs::attach(const AttachVolume& order, int user_namespace, int mount_namespace) const {
     const auto before = running_record_of(own_.running_jobs, order.record.id);
     if (!before) {
         return failed(Step::AttachVolume, ENOENT);
@@ -173,9 +194,14 @@ Outcome<void> Jobs::attach(const AttachVolume& order, int user_namespace, int mo
     if (const auto written = write_running(order.record); !written) {
         return failed(Step::AttachVolume, written.error());
     }
-    auto attached = [&]() -> Outcome<void> {
+    auto attached = [&]() -> Outcome<std::optional<protocol::Device>> {
         const auto mount = store_.open(order.volume, {order.volume.access, order.slot_first, user_namespace}, Place::Volumes);
-        return mount ? mount_in_job(own_, mount_namespace, mount->get(), order.volume.name) : std::unexpected(mount.error());
+        auto device = mount ? loop_device_of(mount->get(), order.volume.backend) : std::unexpected(mount.error());
+        if (!device) {
+            return device;
+        }
+        const auto in_job = mount_in_job(own_, mount_namespace, mount->get(), order.volume.name);
+        return in_job ? device : std::unexpected(in_job.error());
     }();
     if (!attached) {
         if (const auto undone = write_running(*before); !undone) { // says more than there is, which is the safe side

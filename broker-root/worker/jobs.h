@@ -3,6 +3,7 @@
 
 #include <array>
 #include <functional>
+#include <optional>
 #include <vector>
 
 #include "broker-root/worker/failure.h"
@@ -19,13 +20,14 @@ class Jobs {
     Jobs(const OwnNamespace& own, const Store& store) : own_(own), store_(store), templates_(own) {}
 
     struct Prepared {
-        int mount_template = -1; // belongs to the templates, good until the next prepare()
-        std::vector<Fd> rest;    // what follows it, in the order of PreparedDescriptor, then the log, then the volumes
+        int mount_template = -1;               // belongs to the templates, good until the next prepare()
+        std::vector<protocol::Device> devices; // loop devices of the images among the volumes
+        std::vector<Fd> rest;                  // what follows it, in the order of PreparedDescriptor, then the log, then the volumes
     };
     // Leaves nothing behind if it fails.
     Outcome<Prepared> prepare(const PrepareJob& order, int user_namespace);
-    // See the orders of the same names.
-    [[nodiscard]] Outcome<void> attach(const AttachVolume& order, int user_namespace, int mount_namespace) const;
+    // See the orders of the same names. attach: the loop device of an image.
+    [[nodiscard]] Outcome<std::optional<protocol::Device>> attach(const AttachVolume& order, int user_namespace, int mount_namespace) const;
     [[nodiscard]] Outcome<void> detach(const DetachVolume& order, int mount_namespace) const;
     // InUse, and the record stays, if a volume that the job could write is still attached after some seconds.
     [[nodiscard]] Outcome<void> finish(const JobId& id, std::vector<Fd> descriptors) const;

@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <string>
+#include <utility>
 
 #include "broker-root/kernel/mount.h"
 #include "broker-root/kernel/namespace.h"
@@ -47,6 +48,19 @@ Result<void> mount_here(int mount, const char* name) {
     return moved;
 }
 
+// A volume is another file system, or another mount of the store's, than the tmpfs that its mount point is on.
+Result<Fd> open_here(const std::string& name) {
+    const auto volumes = kernel::open_path(kVolumes, O_PATH | O_DIRECTORY);
+    auto root =
+        volumes ? kernel::open_path((std::string(kVolumes) + "/" + name).c_str(), O_PATH | O_DIRECTORY) : std::unexpected(volumes.error());
+    if (!root) {
+        return root;
+    }
+    const auto below = kernel::status_of(volumes->get());
+    const auto there = kernel::status_of(root->get());
+    return below && there && below->st_dev != there->st_dev ? std::move(root) : std::unexpected(ENOENT);
+}
+
 Result<void> unmount_path(const std::string& path) {
     auto unmounted = kernel::detach_mount(path.c_str());
     const bool was_none = !unmounted && (unmounted.error() == EINVAL || unmounted.error() == ENOENT);
@@ -71,6 +85,18 @@ Result<void> unmount_here(const std::string& name, const std::string& target) {
 }
 
 } // namespace
+
+Outcome<Fd> open_in_job(const OwnNamespace& own, Step step, int mount_namespace, const NameText& name) {
+    if (const auto entered = enter(mount_namespace); !entered) {
+        return failed(step, entered.error());
+    }
+    auto opened = open_here(name.string());
+    return_to_own(own);
+    if (!opened) {
+        return failed(step, opened.error());
+    }
+    return std::move(*opened);
+}
 
 Outcome<void> mount_in_job(const OwnNamespace& own, int mount_namespace, int mount, const NameText& name) {
     if (const auto entered = enter(mount_namespace); !entered) {

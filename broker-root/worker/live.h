@@ -4,10 +4,13 @@
 
 #include "broker-root/worker/failure.h"
 #include "broker-root/worker/own_namespace.h"
+#include "shared/fd.h"
 #include "shared/name.h"
 
 namespace joblet::worker {
 
+// The root of what is mounted at /volumes/<name>, O_PATH. ENOENT if nothing is. Failures are those of `step`.
+Outcome<Fd> open_in_job(const OwnNamespace& own, Step step, int mount_namespace, const NameText& name);
 // At /volumes/<name>. Conflict if something is mounted there; then and after any other error nothing has changed.
 Outcome<void> mount_in_job(const OwnNamespace& own, int mount_namespace, int mount, const NameText& name);
 // Lazily, from /volumes/<name>, whose directory goes too, and from `target` unless it is empty. What is not mounted is no error.

@@ -16,6 +16,7 @@
 #include "broker-root/kernel/caps.h"
 #include "broker-root/kernel/process.h"
 #include "broker-root/layout.h"
+#include "broker-root/worker/abilities.h"
 #include "broker-root/worker/filter_table.h"
 #include "broker-root/worker/own_namespace.h"
 #include "broker-root/worker/record.h"
@@ -62,6 +63,19 @@ int explain(std::string_view what, int error) {
     return kFailed;
 }
 
+// Growing: EXT4_IOC_RESIZE_FS asks for SYS_RESOURCE, and wants the root of the file system open, which is a slot's and closed to root:
+// DAC_READ_SEARCH. One is of no use without the other. They are effective for these two calls alone: SYS_RESOURCE ignores quotas.
+kernel::Result<Abilities> find_abilities() {
+    const auto growing = kernel::capability_mask({CAP_SYS_RESOURCE, CAP_DAC_READ_SEARCH});
+    const auto permitted = kernel::permitted_among(growing);
+    const auto can_avoid_swap = kernel::tmpfs_can_avoid_swap();
+    if (!permitted || !can_avoid_swap) {
+        return std::unexpected(!permitted ? permitted.error() : can_avoid_swap.error());
+    }
+    return Abilities{.memory_swap = *can_avoid_swap ? kernel::Swap::Never : kernel::Swap::Allowed,
+                     .growing = *permitted == growing ? growing : kernel::CapabilityMask{0}};
+}
+
 int run(std::span<char* const> words) {
     const auto arguments = parse_arguments(words);
     log::start(fmt::format("joblet-worker-{}", arguments ? arguments->index : 0));
@@ -96,8 +110,13 @@ int run(std::span<char* const> words) {
     if (const auto ignored = kernel::ignore_signal(SIGPIPE); !ignored) {
         return explain("ignore a signal", ignored.error());
     }
-    Service service(kWorkerBrokerFd, *own);
-    if (const auto confined = kernel::confine_process(kernel::capability_mask({CAP_SYS_ADMIN, CAP_SYS_CHROOT, CAP_CHOWN})); !confined) {
+    const auto abilities = find_abilities();
+    if (!abilities) {
+        return explain("find out what this machine can do", abilities.error());
+    }
+    Service service(kWorkerBrokerFd, *own, *abilities);
+    const auto serving = kernel::capability_mask({CAP_SYS_ADMIN, CAP_SYS_CHROOT, CAP_CHOWN});
+    if (const auto confined = kernel::confine_process(serving, abilities->growing); !confined) {
         return explain("give up capabilities", confined.error());
     }
     if (const int error = install_filter(*filter); error != 0) {

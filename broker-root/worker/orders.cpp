@@ -38,15 +38,19 @@ bool is_sound(const LoadJobs&) {
 bool is_sound(const LoadBases&) {
     return true;
 }
+bool is_sound(const Survey&) {
+    return true;
+}
 bool is_sound(const StageVolume& order) {
-    return order.zero == 0 && is_sound(order.record) &&
+    const bool image = order.record.backend == Backend::Image;
+    return is_flag(order.image_is_larger) && (image || order.image_is_larger == 0) && is_sound(order.record) &&
            (order.record.backend == Backend::Image ? is_slot(order.slot_first) : order.slot_first == 0);
 }
 bool are_labels(const Labels& labels, std::uint32_t size) {
     return size <= labels.size() && std::all_of(labels.begin() + size, labels.end(), [](std::uint8_t byte) { return byte == 0; });
 }
 bool is_sound(const CommitVolume& order) {
-    return order.zero == 0 && is_sound(order.record) && are_labels(order.labels, order.labels_size);
+    return is_flag(order.into_trash) && is_sound(order.record) && are_labels(order.labels, order.labels_size);
 }
 bool is_sound(const UpdateRecord& order) {
     return order.zero == 0 && is_flag(order.durable) && is_sound(order.record);
@@ -56,6 +60,17 @@ bool is_sound(const TrashVolume& order) {
 }
 bool is_sound(const RestoreVolume& order) {
     return is_sound(order.record);
+}
+bool is_sound(const MeasureVolume& order) {
+    return order.zero == 0 && is_flag(order.in_trash) && is_sound(order.record);
+}
+bool is_sound(const ResizeVolume& order) {
+    return is_sound(order.record);
+}
+template <class O>
+concept ResizesByACopy = std::is_same_v<O, OpenImage> || std::is_same_v<O, CommitResize>;
+bool is_sound(const ResizesByACopy auto& order) {
+    return is_sound(order.record) && order.record.backend == Backend::Image;
 }
 bool is_sound(const SetLabels& order) {
     return !order.id.is_none() && order.zero == 0 && are_labels(order.labels, order.labels_size);
@@ -68,7 +83,8 @@ bool is_sound(const OnlyNamesAnId auto& order) {
 }
 
 bool is_sound(const MountVolume& volume) {
-    const bool backend = volume.backend == Backend::Image || volume.backend == Backend::Tmpfs || volume.backend == Backend::Btrfs;
+    const bool backend = volume.backend == Backend::Image || volume.backend == Backend::Tmpfs || volume.backend == Backend::Btrfs ||
+                         volume.backend == Backend::ProjectQuota;
     const bool access = volume.access == protocol::Access::ReadWrite || volume.access == protocol::Access::ReadOnly;
     return !volume.id.is_none() && is_name(volume.name) && is_mount_target(volume.target) && is_size(volume.size_bytes) &&
            volume.inodes <= volume.size_bytes / protocol::kBytesPerInodeMin && backend && access;

@@ -263,6 +263,7 @@ std::expected<OwnNamespace, std::string> enter_own_namespace(const Layout& layou
         return could_not("mount", "proc", proc.error());
     }
     own.proc = std::move(*proc);
+    own.store_devices = find_store_devices(layout);
     const auto pieces = clone_pieces(layout, config);
     if (!pieces) {
         return Sentence(pieces.error());

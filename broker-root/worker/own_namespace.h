@@ -10,6 +10,7 @@
 #include "broker-root/broker/config.h"
 #include "broker-root/kernel/result.h"
 #include "broker-root/layout.h"
+#include "broker-root/worker/store_devices.h"
 #include "shared/fd.h"
 
 namespace joblet::worker {
@@ -36,6 +37,7 @@ struct OwnNamespace {
     Fd running_jobs; // Layout::running_jobs()
     // By name, kSystemBase among them. A base that is missing or was refused is not there: neither can jobs on it be.
     std::map<std::string, UsableBase, std::less<>> bases;
+    StoreDevices store_devices;                // found on the host
     std::vector<std::string> configured_bases; // of broker.toml, usable or not; sorted
 };
 

@@ -38,6 +38,7 @@ template <class Record, class IdType> std::optional<Record> read_record(std::spa
 bool fits(VolumeType type, Backend backend) {
     switch (backend) {
     case Backend::Image:
+    case Backend::ProjectQuota:
     case Backend::Btrfs:
         return type == VolumeType::Filesystem;
     case Backend::Tmpfs:
@@ -46,6 +47,15 @@ bool fits(VolumeType type, Backend backend) {
         break;
     }
     return false;
+}
+
+bool is_sound_quota(const VolumeRecord& record) {
+    const bool has_quota = record.backend == Backend::ProjectQuota;
+    if (!has_quota) {
+        return record.project_id == 0 && record.soft_size_bytes == 0 && record.soft_inodes == 0;
+    }
+    return record.project_id >= kProjectFirst && record.project_id <= kProjectLast && record.soft_size_bytes < record.size_bytes &&
+           (record.soft_inodes == 0 || record.inodes == 0 || record.soft_inodes < record.inodes);
 }
 
 } // namespace
@@ -57,7 +67,8 @@ bool is_sound(const VolumeRecord& record) {
            record.size_bytes >= protocol::kVolumeSizeMin && record.size_bytes <= protocol::kVolumeSizeMax &&
            record.inodes <= record.size_bytes / protocol::kBytesPerInodeMin && record.image_bytes <= INT64_MAX &&
            (has_image || record.image_bytes == 0) && (record.flags & ~protocol::kVolumeProtected) == 0 && record.zero == 0 &&
-           record.trashed_until_ns >= 0 && std::ranges::all_of(record.reserved, [](auto byte) { return byte == 0; });
+           record.trashed_until_ns >= 0 && is_sound_quota(record) &&
+           std::ranges::all_of(record.reserved, [](auto byte) { return byte == 0; });
 }
 
 bool is_sound(const JobRecord& record) {

@@ -10,26 +10,33 @@
 
 #include <fmt/format.h>
 
+#include "broker-root/worker/live.h"
+#include "broker-root/worker/survey.h"
 #include "shared/datagram.h"
 #include "shared/log.h"
 
 namespace joblet::worker {
 namespace {
 
-constexpr std::size_t kAnyNumber = kMaxDescriptors + 1;
-
-// How many descriptors come with an order, exactly.
-constexpr std::size_t descriptors_with(OrderType type) {
+struct Count {
+    std::size_t least;
+    std::size_t most;
+};
+// How many descriptors come with an order.
+constexpr Count descriptors_with(OrderType type) {
     switch (type) {
     case OrderType::PrepareJob:
     case OrderType::DetachVolume:
-        return 1;
+        return {1, 1};
+    case OrderType::MeasureVolume:
+    case OrderType::ResizeVolume:
+        return {0, 1};
     case OrderType::AttachVolume:
-        return 2;
+        return {2, 2};
     case OrderType::FinishJob:
-        return kAnyNumber;
+        return {0, kMaxDescriptors};
     default:
-        return 0;
+        return {0, 0};
     }
 }
 
@@ -38,8 +45,9 @@ template <class O> Answer answer_to(const O& order) {
 }
 
 constexpr auto kOrderNames = std::to_array<std::string_view>(
-    {"", "LoadVolumes", "LoadJobs", "StageVolume", "CommitVolume", "DiscardStaging", "UpdateRecord", "TrashVolume", "EmptyTrash",
-     "PrepareJob", "FinishJob", "ReleaseJob", "RestoreVolume", "SetLabels", "AttachVolume", "DetachVolume", "OpenLog", "LoadBases"});
+    {"",           "LoadVolumes", "LoadJobs",      "StageVolume",  "CommitVolume",  "DiscardStaging", "UpdateRecord", "TrashVolume",
+     "EmptyTrash", "PrepareJob",  "FinishJob",     "ReleaseJob",   "RestoreVolume", "SetLabels",      "AttachVolume", "DetachVolume",
+     "OpenLog",    "LoadBases",   "MeasureVolume", "ResizeVolume", "OpenImage",     "CommitResize",   "Survey"});
 static_assert(kOrderNames.size() == std::variant_size_v<Order> + 1);
 
 // The volume or job that an order is about, for the log.
@@ -115,8 +123,8 @@ bool Service::run() {
         }
         const bool answered = std::visit(
             [this, &received](const auto& one) {
-                const std::size_t wanted = descriptors_with(std::decay_t<decltype(one)>::kType);
-                if (wanted != kAnyNumber && received->descriptors.size() != wanted) {
+                const auto [least, most] = descriptors_with(std::decay_t<decltype(one)>::kType);
+                if (received->descriptors.size() < least || received->descriptors.size() > most) {
                     log::error("the broker sent an order with descriptors that do not belong to it");
                     return false;
                 }
@@ -130,8 +138,13 @@ bool Service::run() {
 }
 
 bool Service::carry_out(const LoadVolumes& order, Descriptors&) {
-    ListSender<VolumesLoaded, &VolumesLoaded::volumes> list(broker_,
-                                                            VolumesLoaded{.answer = answer_to(order), .btrfs_errno = store_.probe_btrfs()});
+    VolumesLoaded first{.answer = answer_to(order), .btrfs_errno = store_.probe_btrfs(), .quota_errno = store_.probe_quota()};
+    first.flags |= abilities_.memory_swap == kernel::Swap::Never ? protocol::kHostNoSwap : 0;
+    first.flags |= abilities_.growing != 0 ? protocol::kHostOnlineGrow : 0;
+    first.store_magic = own_.store_devices.file_system;
+    first.device_count = static_cast<std::uint32_t>(own_.store_devices.whole.size());
+    std::ranges::copy(own_.store_devices.whole, first.devices.begin());
+    ListSender<VolumesLoaded, &VolumesLoaded::volumes> list(broker_, first);
     const auto loaded = store_.load([&list](const LoadedVolume& volume) { list.add(volume); });
     return list.finish(answer_to(order, loaded));
 }
@@ -160,13 +173,15 @@ bool Service::carry_out(const OpenLog& order, Descriptors&) {
 }
 
 bool Service::carry_out(const StageVolume& order, Descriptors&) {
-    const auto staged = store_.stage(order.record, order.slot_first);
+    const auto staged =
+        store_.stage(order.record, order.slot_first, order.image_is_larger != 0 ? ImageLength::AtLeast : ImageLength::Exact);
     const std::array image = {staged ? staged->get() : -1};
     return send_message(broker_, answer_to(order, staged), std::span(image).first(image[0] >= 0 ? 1 : 0), Wait::Yes);
 }
 
 bool Service::carry_out(const CommitVolume& order, Descriptors&) {
-    return send_message(broker_, answer_to(order, store_.commit(order.record, {order.labels_size, order.labels})), {}, Wait::Yes);
+    const Place place = order.into_trash != 0 ? Place::Trash : Place::Volumes;
+    return send_message(broker_, answer_to(order, store_.commit(order.record, {order.labels_size, order.labels}, place)), {}, Wait::Yes);
 }
 
 bool Service::carry_out(const DiscardStaging& order, Descriptors&) {
@@ -195,20 +210,28 @@ bool Service::carry_out(const SetLabels& order, Descriptors&) {
 
 bool Service::carry_out(const PrepareJob& order, Descriptors& descriptors) {
     const auto prepared = jobs_.prepare(order, descriptors.front().get());
+    Mounted mounted{.answer = answer_to(order, prepared)};
     std::vector<int> handed;
     if (prepared) {
+        mounted.device_count = static_cast<std::uint32_t>(prepared->devices.size());
+        std::ranges::copy(prepared->devices, mounted.devices.begin());
         handed.push_back(prepared->mount_template);
         for (const Fd& fd : prepared->rest) {
             handed.push_back(fd.get());
         }
     }
-    return send_message(broker_, answer_to(order, prepared), handed, Wait::Yes);
+    return send_message(broker_, mounted, handed, Wait::Yes);
 }
 
 bool Service::carry_out(const AttachVolume& order, Descriptors& descriptors) {
     const auto attached = jobs_.attach(order, descriptors[0].get(), descriptors[1].get());
     descriptors.clear(); // whoever holds the namespace keeps its mounts
-    return send_message(broker_, answer_to(order, attached), {}, Wait::Yes);
+    Mounted mounted{.answer = answer_to(order, attached)};
+    if (attached && *attached) {
+        mounted.device_count = 1;
+        mounted.devices[0] = **attached;
+    }
+    return send_message(broker_, mounted, {}, Wait::Yes);
 }
 
 bool Service::carry_out(const DetachVolume& order, Descriptors& descriptors) {
@@ -223,6 +246,55 @@ bool Service::carry_out(const FinishJob& order, Descriptors& descriptors) {
 
 bool Service::carry_out(const ReleaseJob& order, Descriptors&) {
     return send_message(broker_, answer_to(order, jobs_.release(order.id)), {}, Wait::Yes);
+}
+
+Outcome<Fd> Service::open_mounted(Step step, const VolumeRecord& record, Descriptors& descriptors) const {
+    if (descriptors.empty()) {
+        return Fd();
+    }
+    auto opened = open_in_job(own_, step, descriptors.front().get(), record.name);
+    descriptors.clear(); // whoever holds the namespace keeps its mounts
+    return opened;
+}
+
+bool Service::carry_out(const MeasureVolume& order, Descriptors& descriptors) {
+    VolumeMeasured measured;
+    {
+        const auto mounted = open_mounted(Step::MeasureVolume, order.record, descriptors);
+        const auto usage = mounted ? store_.measure(order.record, order.in_trash != 0 ? Place::Trash : Place::Volumes, mounted->get())
+                                   : std::unexpected(mounted.error());
+        measured = {.answer = answer_to(order, usage), .usage = usage.value_or(protocol::Usage{})};
+    }
+    return send_message(broker_, measured, {}, Wait::Yes);
+}
+
+bool Service::carry_out(const ResizeVolume& order, Descriptors& descriptors) {
+    VolumeMeasured measured;
+    {
+        const auto mounted = open_mounted(Step::ResizeVolume, order.record, descriptors);
+        const auto resized = mounted ? store_.resize(order.record, mounted->get()) : std::unexpected(mounted.error());
+        measured.answer = answer_to(order, resized);
+        if (measured.answer.code == ErrorCode::LimitExceeded) {
+            measured.usage = store_.measure(order.record, Place::Volumes, mounted->get()).value_or(protocol::Usage{});
+        }
+    }
+    return send_message(broker_, measured, {}, Wait::Yes);
+}
+
+bool Service::carry_out(const OpenImage& order, Descriptors&) {
+    const auto opened = store_.open_image(order.record);
+    const std::array image = {opened ? opened->get() : -1};
+    return send_message(broker_, answer_to(order, opened), std::span(image).first(opened ? 1 : 0), Wait::Yes);
+}
+
+bool Service::carry_out(const CommitResize& order, Descriptors&) {
+    return send_message(broker_, answer_to(order, store_.commit_resize(order.record)), {}, Wait::Yes);
+}
+
+bool Service::carry_out(const Survey& order, Descriptors&) {
+    ListSender<Surveyed, &Surveyed::findings> list(broker_, Surveyed{.answer = answer_to(order)});
+    const auto surveyed = survey(own_, store_, [&list](const Finding& finding) { list.add(finding); });
+    return list.finish(answer_to(order, surveyed));
 }
 
 } // namespace joblet::worker

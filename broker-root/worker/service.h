@@ -13,7 +13,8 @@ namespace joblet::worker {
 
 class Service {
   public:
-    Service(int broker, const OwnNamespace& own) : broker_(broker), own_(own), store_(own), jobs_(own, store_) {}
+    Service(int broker, const OwnNamespace& own, const Abilities& abilities)
+        : broker_(broker), own_(own), abilities_(abilities), store_(own, abilities), jobs_(own, store_) {}
 
     // Until the broker closes its end: true. False if it sent something that is no order, or the socket failed.
     bool run();
@@ -37,9 +38,17 @@ class Service {
     bool carry_out(const DetachVolume& order, Descriptors& descriptors);
     bool carry_out(const FinishJob& order, Descriptors& descriptors);
     bool carry_out(const ReleaseJob& order, Descriptors& descriptors);
+    bool carry_out(const MeasureVolume& order, Descriptors& descriptors);
+    bool carry_out(const ResizeVolume& order, Descriptors& descriptors);
+    bool carry_out(const OpenImage& order, Descriptors& descriptors);
+    bool carry_out(const CommitResize& order, Descriptors& descriptors);
+    bool carry_out(const Survey& order, Descriptors& descriptors);
+    // The volume's root in the job whose namespace came with the order; an invalid descriptor if none did.
+    [[nodiscard]] Outcome<Fd> open_mounted(Step step, const VolumeRecord& record, Descriptors& descriptors) const;
 
     int broker_;
     const OwnNamespace& own_;
+    Abilities abilities_;
     Store store_;
     Jobs jobs_;
 };

@@ -11,6 +11,7 @@
 
 #include "broker-root/kernel/mount.h"
 #include "broker-root/kernel/record_io.h"
+#include "broker-root/worker/image_geometry.h"
 #include "broker-root/worker/patience.h"
 #include "broker-root/worker/volume_files.h"
 #include "shared/log.h"
@@ -24,6 +25,11 @@ using protocol::VolumeStatus;
 bool agree(const VolumeRecord& record, const MountVolume& volume, Place place) {
     return record.backend == volume.backend && record.size_bytes == volume.size_bytes && record.inodes == volume.inodes &&
            (place == Place::Trash || record.name == volume.name);
+}
+
+bool has_length(const VolumeRecord& record, ImageLength length) {
+    const std::uint64_t needed = image_bytes_for(record.size_bytes, record.inodes);
+    return needed != 0 && (length == ImageLength::Exact ? record.image_bytes == needed : record.image_bytes >= needed);
 }
 
 Outcome<void> sync_directory(Step step, int directory) {
@@ -43,6 +49,9 @@ const Backend& Store::backend_of(protocol::Backend backend) const {
     }
     if (backend == protocol::Backend::Btrfs) {
         return btrfs_;
+    }
+    if (backend == protocol::Backend::ProjectQuota) {
+        return quota_;
     }
     return tmpfs_;
 }
@@ -71,7 +80,7 @@ Outcome<void> Store::remove_staged(const VolumeId& id) const {
     if (!directory) {
         return directory.error() == ENOENT ? Outcome<void>() : failed(Step::EmptyTrash, directory.error());
     }
-    return remove_from(own_.staging, id, directory->get(), {&image_, &btrfs_});
+    return remove_from(own_.staging, id, directory->get(), {&image_, &btrfs_, &quota_});
 }
 
 void Store::remove_leftovers() const {
@@ -128,27 +137,10 @@ Outcome<void> Store::load(const std::function<void(const LoadedVolume&)>& tell) 
     return {};
 }
 
-int Store::probe_btrfs() const {
-    VolumeId id; // no volume's, and always the same, so that what a crash leaves is found here, too
-    id.bytes.fill(0xff);
-    auto probed = remove_staged(id);
-    if (!probed) {
-        return probed.error().sys_errno;
+Outcome<Fd> Store::stage(const VolumeRecord& record, std::uint32_t slot_first, ImageLength length) const {
+    if (record.backend == protocol::Backend::Image && !has_length(record, length)) {
+        return std::unexpected(Failure{ErrorCode::Unsupported, Step::MakeImage, EFBIG});
     }
-    if (const auto made = kernel::make_directory(own_.staging.get(), hex_digits(id.bytes).data(), kVolumeDirectoryMode); !made) {
-        return made.error();
-    }
-    {
-        const auto directory = open_volume(own_.staging, id);
-        probed = directory ? btrfs_.probe(directory->get()) : failed(Step::MakeStaging, directory.error());
-    }
-    if (const auto removed = remove_staged(id); !removed) {
-        log::warning(fmt::format("the probe of staging could not be removed: {}", std::strerror(removed.error().sys_errno)));
-    }
-    return probed ? 0 : probed.error().sys_errno;
-}
-
-Outcome<Fd> Store::stage(const VolumeRecord& record, std::uint32_t slot_first) const {
     const auto name = hex_digits(record.id.bytes);
     if (const auto made = kernel::make_directory(own_.staging.get(), name.data(), kVolumeDirectoryMode); !made) {
         return failed(Step::MakeStaging, made.error());
@@ -168,7 +160,7 @@ Outcome<Fd> Store::stage(const VolumeRecord& record, std::uint32_t slot_first) c
     return created;
 }
 
-Outcome<void> Store::commit(const VolumeRecord& record, const SizedLabels& labels) const {
+Outcome<void> Store::commit(const VolumeRecord& record, const SizedLabels& labels, Place place) const {
     const auto directory = open_volume(own_.staging, record.id);
     if (!directory) {
         return failed(Step::CommitVolume, directory.error());
@@ -185,7 +177,7 @@ Outcome<void> Store::commit(const VolumeRecord& record, const SizedLabels& label
     if (auto synced = sync_directory(Step::CommitVolume, directory->get()); !synced) {
         return synced;
     }
-    return move(Step::CommitVolume, record.id, own_.staging, own_.volumes);
+    return move(Step::CommitVolume, record.id, own_.staging, directory_of(place));
 }
 
 Outcome<void> Store::move(Step step, const VolumeId& id, const Fd& from, const Fd& to) {

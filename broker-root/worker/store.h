@@ -6,9 +6,12 @@
 #include <cstdint>
 #include <functional>
 #include <initializer_list>
+#include <optional>
 
+#include "broker-root/worker/abilities.h"
 #include "broker-root/worker/backends/btrfs.h"
 #include "broker-root/worker/backends/image.h"
+#include "broker-root/worker/backends/project_quota.h"
 #include "broker-root/worker/backends/tmpfs.h"
 #include "broker-root/worker/failure.h"
 #include "broker-root/worker/labels.h"
@@ -19,24 +22,36 @@ namespace joblet::worker {
 
 // Where a volume is expected.
 enum class Place : std::uint8_t { Volumes, Trash };
+// Of a new image: what its size needs, or as much and more, for the copy of one that is resized.
+enum class ImageLength : std::uint8_t { Exact, AtLeast };
 
 class Store {
   public:
-    explicit Store(const OwnNamespace& own) : own_(own), image_(own.devices) {}
+    Store(const OwnNamespace& own, const Abilities& abilities)
+        : own_(own), image_(own.devices, abilities.growing), tmpfs_(abilities.memory_swap) {}
 
     // See the orders of the same names. load removes what is left in staging first.
     Outcome<void> load(const std::function<void(const LoadedVolume&)>& tell) const;
-    // VolumesLoaded::btrfs_errno
+    // VolumesLoaded::btrfs_errno and quota_errno
     [[nodiscard]] int probe_btrfs() const;
+    [[nodiscard]] int probe_quota() const;
     // An invalid descriptor if nothing has to be done before commit.
-    [[nodiscard]] Outcome<Fd> stage(const VolumeRecord& record, std::uint32_t slot_first) const;
-    [[nodiscard]] Outcome<void> commit(const VolumeRecord& record, const SizedLabels& labels) const;
+    [[nodiscard]] Outcome<Fd> stage(const VolumeRecord& record, std::uint32_t slot_first, ImageLength length) const;
+    [[nodiscard]] Outcome<void> commit(const VolumeRecord& record, const SizedLabels& labels, Place place) const;
     [[nodiscard]] Outcome<void> discard(const VolumeId& id) const;
     [[nodiscard]] Outcome<void> update(const VolumeRecord& record, bool durable) const;
     [[nodiscard]] Outcome<void> set_labels(const VolumeId& id, const SizedLabels& labels) const;
     [[nodiscard]] Outcome<void> trash(const VolumeRecord& record, bool forced) const;
     [[nodiscard]] Outcome<void> restore(const VolumeRecord& record) const;
     [[nodiscard]] Outcome<void> empty(const VolumeId& id) const;
+    // `mounted`: the volume's root in a job that has it, or -1.
+    [[nodiscard]] Outcome<protocol::Usage> measure(const VolumeRecord& record, Place place, int mounted) const;
+    [[nodiscard]] Outcome<void> resize(const VolumeRecord& record, int mounted) const;
+    [[nodiscard]] Outcome<Fd> open_image(const VolumeRecord& record) const;
+    [[nodiscard]] Outcome<void> commit_resize(const VolumeRecord& record) const;
+
+    // What is to be told of a volume in a survey; nothing if there is none of that id.
+    [[nodiscard]] std::optional<Finding> look_over(const VolumeId& id) const;
 
     // A detached mount of a volume, whose record must say what the order says; in the trash it may have had another name.
     [[nodiscard]] Outcome<Fd> open(const MountVolume& volume, const Attachment& attachment, Place place) const;
@@ -44,6 +59,14 @@ class Store {
     [[nodiscard]] Outcome<void> wait_until_free(const VolumeId& id, std::chrono::milliseconds longest, Place place) const;
 
   private:
+    struct Found {
+        Fd directory;
+        VolumeRecord record; // on disk
+    };
+    // The volume that `record` is about, whatever size it says.
+    [[nodiscard]] Outcome<Found> find(Step step, const VolumeRecord& record, Place place) const;
+    // 0, or the errno of what failed. `attempt` is given an empty directory in staging.
+    [[nodiscard]] int probe(const std::function<Outcome<void>(int directory)>& attempt) const;
     [[nodiscard]] const Fd& directory_of(Place place) const;
     [[nodiscard]] const Backend& backend_of(protocol::Backend backend) const;
     [[nodiscard]] Outcome<void> remove_staged(const VolumeId& id) const;
@@ -59,6 +82,7 @@ class Store {
     ImageBackend image_;
     TmpfsBackend tmpfs_;
     BtrfsBackend btrfs_;
+    ProjectQuotaBackend quota_;
 };
 
 } // namespace joblet::worker

@@ -94,7 +94,7 @@ Outcome<void> Store::empty(const VolumeId& id) const {
     case RecordState::Unreadable:
         break;
     case RecordState::Missing:
-        return remove_from(own_.trash, id, directory->get(), {&image_, &btrfs_});
+        return remove_from(own_.trash, id, directory->get(), {&image_, &btrfs_, &quota_});
     case RecordState::Readable:
         return remove_from(own_.trash, id, directory->get(), {&backend_of(found.record.backend)});
     }

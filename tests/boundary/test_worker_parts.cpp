@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <functional>
 
+#include "broker-root/kernel/quota.h"
 #include "broker-root/worker/filter_table.h"
 #include "broker-root/worker/orders.h"
 #include "broker-root/worker/record.h"
@@ -54,7 +55,7 @@ TEST_CASE("a job's order is refused for each thing that is wrong with it") {
     using Spoil = std::function<void(PrepareJob&)>;
     const Spoil spoils[] = {
         [](PrepareJob& o) { o.record.magic[0] = 'x'; },
-        [](PrepareJob& o) { o.record.version = 2; },
+        [](PrepareJob& o) { o.record.version += 1; },
         [](PrepareJob& o) { o.record.size += 1; },
         [](PrepareJob& o) { o.record.id = {}; },
         [](PrepareJob& o) { o.record.kind = 2; },
@@ -150,9 +151,11 @@ TEST_CASE("a volume's order is refused for each thing that is wrong with it") {
         [](StageVolume& o) { o.record.trashed_until_ns = -1; },
         [](StageVolume& o) { o.record.backend = Backend::Btrfs; }, // no image then
         [](StageVolume& o) { o.record.backend = static_cast<Backend>(3); },
-        [](StageVolume& o) { o.record.reserved[119] = 1; },
+        [](StageVolume& o) { o.record.reserved.back() = 1; },
         [](StageVolume& o) { o.slot_first = 0; },
-        [](StageVolume& o) { o.zero = 1; },
+        [](StageVolume& o) { o.image_is_larger = 2; },
+        [](StageVolume& o) { o.record.project_id = kProjectFirst; },
+        [](StageVolume& o) { o.record.soft_size_bytes = 1; },
     };
     const StageVolume good{.record = make_volume_record("a", kMiB, Backend::Image), .slot_first = kWorkerTestSlot};
     for (std::size_t i = 0; i < std::size(spoils); ++i) {
@@ -161,16 +164,59 @@ TEST_CASE("a volume's order is refused for each thing that is wrong with it") {
     }
     const StageVolume btrfs{.record = make_volume_record("a", kMiB, Backend::Btrfs)};
     CHECK(is_refused<StageVolume>(btrfs, [](auto& o) { o.slot_first = kWorkerTestSlot; }));
+    CHECK(is_refused<StageVolume>(btrfs, [](auto& o) { o.image_is_larger = 1; }));
     CHECK(is_refused<StageVolume>(btrfs, [](auto& o) { o.record.type = protocol::VolumeType::Memory; }));
     CommitVolume commit{.record = good.record, .labels_size = 1, .labels = Labels{7}};
     CHECK(is_refused<CommitVolume>(commit, [](auto& o) { o.labels[1] = 1; }));
     CHECK(is_refused<CommitVolume>(commit, [](auto& o) { o.labels_size = 0; }));
     CHECK(is_refused<CommitVolume>(commit, [](auto& o) { o.labels_size = protocol::kLabelsMax + 1; }));
-    CHECK(is_refused<CommitVolume>(commit, [](auto& o) { o.zero = 1; }));
+    CHECK(is_refused<CommitVolume>(commit, [](auto& o) { o.into_trash = 2; }));
     CHECK(is_refused<UpdateRecord>({.record = good.record}, [](auto& o) { o.durable = 2; }));
     auto protect = good.record;
     protect.flags = protocol::kVolumeProtected;
     CHECK(decodes(UpdateRecord{.record = protect}));
+}
+
+TEST_CASE("an order about a volume with a project quota is refused for each thing that is wrong with it") {
+    auto record = make_volume_record("a", 4 * kMiB, Backend::ProjectQuota);
+    record.inodes = 100;
+    record.soft_size_bytes = kMiB;
+    record.soft_inodes = 50;
+    using Spoil = std::function<void(StageVolume&)>;
+    const Spoil spoils[] = {
+        [](StageVolume& o) { o.record.project_id = 0; },
+        [](StageVolume& o) { o.record.project_id = kProjectFirst - 1; },
+        [](StageVolume& o) { o.record.project_id = kProjectLast + 1; },
+        [](StageVolume& o) { o.record.soft_size_bytes = o.record.size_bytes; },
+        [](StageVolume& o) { o.record.soft_inodes = o.record.inodes; },
+        [](StageVolume& o) { o.record.image_bytes = 4 * kMiB; },
+        [](StageVolume& o) { o.record.type = protocol::VolumeType::Memory; },
+        [](StageVolume& o) { o.slot_first = kWorkerTestSlot; },
+        [](StageVolume& o) { o.image_is_larger = 1; },
+    };
+    for (std::size_t i = 0; i < std::size(spoils); ++i) {
+        CAPTURE(i);
+        CHECK(is_refused({.record = record}, spoils[i]));
+    }
+    CHECK(decodes(make_prepare({record}, Access::ReadWrite)));
+}
+
+TEST_CASE("an order about a size is refused for each thing that is wrong with it") {
+    const auto image = make_volume_record("a", kMiB, Backend::Image);
+    const auto memory = make_volume_record("b", kMiB, Backend::Tmpfs);
+    for (const auto& record : {image, memory}) {
+        CHECK(is_refused<MeasureVolume>({.record = record, .in_trash = 1}, [](auto& o) { o.in_trash = 2; }));
+        CHECK(is_refused<MeasureVolume>({.record = record}, [](auto& o) { o.zero = 1; }));
+        CHECK(is_refused<MeasureVolume>({.record = record}, [](auto& o) { o.record.id = {}; }));
+        CHECK(is_refused<ResizeVolume>({.record = record}, [](auto& o) { o.record.size_bytes = 1; }));
+        CHECK(is_refused<ResizeVolume>({.record = record}, [](auto& o) { o.record.name = {}; }));
+        CHECK(is_refused<ResizeVolume>({.record = record}, [](auto& o) { o.header.zero = 1; }));
+    }
+    CHECK(is_refused<OpenImage>({.record = image}, [&](auto& o) { o.record = memory; }));
+    CHECK(is_refused<OpenImage>({.record = image}, [](auto& o) { o.record.magic = {}; }));
+    CHECK(is_refused<CommitResize>({.record = image}, [&](auto& o) { o.record = memory; }));
+    CHECK(is_refused<CommitResize>({.record = image}, [](auto& o) { o.record.image_bytes = 1ULL << 63U; }));
+    CHECK(is_refused<Survey>({}, [](auto& o) { o.header.zero = 1; }));
 }
 
 TEST_CASE("an order about the trash or labels is refused for each thing that is wrong with it") {
@@ -181,7 +227,7 @@ TEST_CASE("an order about the trash or labels is refused for each thing that is 
     CHECK(is_refused<TrashVolume>({.record = record}, [](auto& o) { o.record.id = {}; }));
     CHECK(is_refused<TrashVolume>({.record = record}, [](auto& o) { o.record.trashed_until_ns = -1; }));
     CHECK(is_refused<RestoreVolume>({.record = record}, [](auto& o) { o.record.name = NameText(""); }));
-    CHECK(is_refused<RestoreVolume>({.record = record}, [](auto& o) { o.record.version = 2; }));
+    CHECK(is_refused<RestoreVolume>({.record = record}, [](auto& o) { o.record.version += 1; }));
     CHECK(is_refused<EmptyTrash>({.id = record.id}, [](auto& o) { o.id = {}; }));
     const SetLabels labels{.id = record.id, .labels_size = 2, .labels = Labels{1, 2}};
     CHECK(is_refused<SetLabels>(labels, [](auto& o) { o.id = {}; }));
@@ -337,13 +383,18 @@ TEST_CASE("the filter lets through what its table says, and kills for the rest")
     };
     for (const int number :
          {SYS_mount, SYS_open, SYS_execve, SYS_execveat, SYS_fork, SYS_clone, SYS_clone3, SYS_socket, SYS_ptrace, SYS_bpf,
-          SYS_io_uring_setup, SYS_open_by_handle_at, SYS_mprotect, SYS_mknodat, SYS_prctl, SYS_capset, SYS_chroot}) {
+          SYS_io_uring_setup, SYS_open_by_handle_at, SYS_mprotect, SYS_mknodat, SYS_prctl, SYS_chroot, SYS_quotactl}) {
         CHECK(kills(number));
     }
     CHECK(kills(SYS_fsmount, {0, FSMOUNT_CLOEXEC, MOUNT_ATTR_NODEV}));
     CHECK(kills(SYS_ioctl, {0, LOOP_CLR_FD}));
     CHECK(kills(SYS_ioctl, {0, BTRFS_IOC_QUOTA_CTL}));
     CHECK(kills(SYS_ioctl, {0, BTRFS_IOC_SNAP_CREATE}));
+    CHECK(kills(kernel::kQuotactlFd, {0, 0x80000302})); // Q_QUOTAOFF for projects
+    CHECK(kills(kernel::kQuotactlFd, {0, 0x80000800})); // Q_SETQUOTA for users
+    CHECK(kills(SYS_fspick, {0, 0, FSPICK_CLOEXEC}));
+    CHECK(kills(SYS_ioctl, {0, LOOP_SET_FD}));
+    CHECK(kills(SYS_ioctl, {0, LOOP_SET_STATUS64}));
     CHECK(kills(SYS_umount2, {0, 0}));
     CHECK(kills(SYS_umount2, {0, MNT_FORCE}));
     CHECK(kills(SYS_setns, {0, CLONE_NEWUSER}));

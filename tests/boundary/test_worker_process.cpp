@@ -14,12 +14,15 @@ using namespace joblet::worker;
 using protocol::Access;
 using protocol::Backend;
 
-TEST_CASE("a worker serves with three capabilities, a filter, and nothing of the host's mounts") {
+TEST_CASE("a worker serves with three capabilities and two in reserve, a filter, and nothing of the host's mounts") {
     World world;
     CHECK(world.worker.load_volumes().empty());
     const std::string status = read_text("/proc/" + std::to_string(world.worker.pid()) + "/status");
-    for (const char* const set : {"CapPrm:\t", "CapEff:\t", "CapBnd:\t"}) {
-        CHECK(line_of(status, set) == std::string(set) + "0000000000240001"); // CHOWN, SYS_CHROOT, SYS_ADMIN
+    CHECK(line_of(status, "CapEff:\t") == "CapEff:\t0000000000240001"); // CHOWN, SYS_CHROOT, SYS_ADMIN
+    // And, to be raised for growing a volume that is attached, SYS_RESOURCE and DAC_READ_SEARCH: both or none, as the machine has them
+    const char* const permitted = can_grow_online() ? "0000000001240005" : "0000000000240001";
+    for (const char* const set : {"CapPrm:\t", "CapBnd:\t"}) {
+        CHECK(line_of(status, set) == std::string(set) + permitted);
     }
     CHECK(line_of(status, "CapInh:\t") == "CapInh:\t0000000000000000");
     CHECK(line_of(status, "CapAmb:\t") == "CapAmb:\t0000000000000000");
@@ -85,6 +88,12 @@ TEST_CASE("bytes that are no order end the worker") {
         attach.volume = make_mount(record, Access::ReadWrite);
         attach.slot_first = kWorkerTestSlot;
         CHECK(end_of(attach, sizeof attach, std::span(&null, 1)) == 1);
+    }
+    SUBCASE("a volume to measure in two jobs") {
+        MeasureVolume measure{.record = make_volume_record("data", kMiB, Backend::Tmpfs)};
+        measure.header.type = MeasureVolume::kType;
+        const std::array both = {null, null};
+        CHECK(end_of(measure, sizeof measure, both) == 1);
     }
     SUBCASE("a job without its user namespace") {
         auto prepare = make_prepare({}, Access::ReadWrite);

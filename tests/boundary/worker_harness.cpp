@@ -1,6 +1,7 @@
 #include "tests/boundary/worker_harness.h"
 
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <poll.h>
 #include <sched.h>
 #include <sys/mount.h>
@@ -177,7 +178,7 @@ std::vector<worker::LoadedVolume> WorkerProcess::load_volumes() {
     return out;
 }
 
-int WorkerProcess::btrfs_errno() {
+worker::VolumesLoaded WorkerProcess::facts() {
     auto reply = order(worker::LoadVolumes{});
     while (reply.answer.more != 0) {
         reply = receive();
@@ -187,7 +188,7 @@ int WorkerProcess::btrfs_errno() {
         throw std::runtime_error("a list has the wrong size");
     }
     std::memcpy(&message, reply.bytes.data(), sizeof message);
-    return message.btrfs_errno;
+    return message;
 }
 
 std::vector<worker::LoadedJob> WorkerProcess::load_jobs() {
@@ -201,11 +202,31 @@ std::vector<worker::LoadedJob> WorkerProcess::load_jobs() {
     return out;
 }
 
+std::vector<worker::Finding> WorkerProcess::survey() {
+    std::vector<worker::Finding> out;
+    auto reply = order(worker::Survey{});
+    take<worker::Surveyed>(reply.bytes, out, &worker::Surveyed::findings);
+    while (reply.answer.more != 0) {
+        reply = receive();
+        take<worker::Surveyed>(reply.bytes, out, &worker::Surveyed::findings);
+    }
+    need(reply.answer.code == ErrorCode::Ok, "survey");
+    return out;
+}
+
 std::vector<worker::LoadedBase> WorkerProcess::load_bases() {
     std::vector<worker::LoadedBase> out;
     const auto reply = order(worker::LoadBases{});
     take<worker::BasesLoaded>(reply.bytes, out, &worker::BasesLoaded::bases);
     return out;
+}
+
+bool can_grow_online() {
+    const std::string status = read_text("/proc/self/status");
+    const auto at = status.find("CapPrm:\t");
+    need(at != std::string::npos, "capabilities of this process");
+    constexpr unsigned long long kNeeded = 1ULL << CAP_SYS_RESOURCE | 1ULL << CAP_DAC_READ_SEARCH;
+    return (std::stoull(status.substr(at + 8, 16), nullptr, 16) & kNeeded) == kNeeded;
 }
 
 Fd make_volume_user_namespace(std::uint32_t slot_first) {
@@ -252,6 +273,9 @@ worker::VolumeRecord make_volume_record(const char* name, std::uint64_t bytes, p
     record.owner_uid = 1000;
     record.backend = backend;
     record.type = backend == protocol::Backend::Tmpfs ? protocol::VolumeType::Memory : protocol::VolumeType::Filesystem;
+    if (backend == protocol::Backend::ProjectQuota) {
+        record.project_id = worker::kProjectFirst + (static_cast<std::uint32_t>(record.id.bytes[0]) << 8U) + record.id.bytes[1];
+    }
     record.image_bytes = backend == protocol::Backend::Image ? worker::image_bytes_for(bytes, 0) : 0;
     return record;
 }
@@ -342,7 +366,7 @@ void write_text(const std::filesystem::path& path, std::string_view text) {
     need(file.valid() && ::write(file.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size()), path.string());
 }
 
-std::string run_command(const std::vector<std::string>& words, int standard_input) {
+std::string run_command(const std::vector<std::string>& words, int standard_input, int standard_output) {
     std::array<int, 2> out{};
     need(::pipe2(out.data(), O_CLOEXEC) == 0, "pipe");
     const pid_t child = ::fork();
@@ -352,7 +376,7 @@ std::string run_command(const std::vector<std::string>& words, int standard_inpu
         std::vector<char*> argv(texts.size() + 1, nullptr);
         std::ranges::transform(texts, argv.begin(), [](std::string& text) { return text.data(); });
         ::dup2(standard_input >= 0 ? standard_input : ::open("/dev/null", O_RDONLY), 0);
-        ::dup2(out[1], 1);
+        ::dup2(standard_output >= 0 ? standard_output : out[1], 1);
         ::execvp(argv[0], argv.data());
         ::_exit(kChildFailed);
     }

@@ -52,9 +52,13 @@ class WorkerProcess {
 
     // All answers to it.
     std::vector<worker::LoadedVolume> load_volumes();
-    // VolumesLoaded::btrfs_errno of the last of them.
-    int btrfs_errno();
+    // The last of them: what store and kernel can do.
+    worker::VolumesLoaded facts();
+    int btrfs_errno() {
+        return facts().btrfs_errno;
+    }
     std::vector<worker::LoadedJob> load_jobs();
+    std::vector<worker::Finding> survey();
     std::vector<worker::LoadedBase> load_bases();
 
     [[nodiscard]] pid_t pid() const {
@@ -67,6 +71,9 @@ class WorkerProcess {
     Fd socket_;
     std::uint64_t sequence_ = 0;
 };
+
+// Whether this machine's root may have what growing an attached image takes.
+bool can_grow_online();
 
 // V: maps the foreign range to the slot.
 Fd make_volume_user_namespace(std::uint32_t slot_first);
@@ -86,6 +93,7 @@ int as_user(std::uint32_t uid, const std::function<int()>& what);
 std::string read_text(const std::filesystem::path& path);
 void write_text(const std::filesystem::path& path, std::string_view text);
 // Standard output of a command, found in PATH; throws if it fails.
-std::string run_command(const std::vector<std::string>& words, int standard_input = -1);
+// standard_output: where that goes instead, or -1.
+std::string run_command(const std::vector<std::string>& words, int standard_input = -1, int standard_output = -1);
 
 } // namespace joblet::testing

@@ -36,12 +36,20 @@ bool is_bound(const std::string& image) {
     return false;
 }
 
+std::string given_store() {
+    const char* const given = std::getenv("JOBLET_TEST_QUOTA_STORE"); // NOLINT(concurrency-mt-unsafe): one thread
+    if (given == nullptr) {
+        throw std::runtime_error("JOBLET_TEST_QUOTA_STORE must name a directory with project quotas");
+    }
+    return given;
+}
+
 } // namespace
 
-TemporaryRoot::TemporaryRoot() {
-    std::string pattern = "/var/lib/joblet-worker-test-XXXXXX";
+TemporaryRoot::TemporaryRoot(const std::string& parent) {
+    std::string pattern = parent + "/joblet-worker-test-XXXXXX";
     if (::mkdtemp(pattern.data()) == nullptr || ::chmod(pattern.c_str(), 0755) != 0) {
-        throw std::runtime_error("no directory in /var/lib can be made");
+        throw std::runtime_error("no directory can be made in " + parent);
     }
     path_ = pattern;
 }
@@ -76,11 +84,11 @@ BtrfsMount::~BtrfsMount() {
     }
 }
 
-Installation::Installation(StoreKind store) {
+Installation::Installation(StoreKind store) : root_(store == StoreKind::Given ? given_store() : "/var/lib") {
     for (const char* const directory : {"etc/joblet", "var/lib/joblet", "opt/joblet/jobs", "run/joblet/jobs"}) {
         fs::create_directories(root() / directory);
     }
-    if (store != StoreKind::Plain) {
+    if (store == StoreKind::Btrfs || store == StoreKind::BtrfsWithoutQuotas) {
         btrfs_ = std::make_unique<BtrfsMount>(root(), state(), store == StoreKind::Btrfs);
     }
     for (const char* const directory : {"volumes", "trash", "staging"}) {

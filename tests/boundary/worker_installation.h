@@ -10,12 +10,13 @@
 
 namespace joblet::testing {
 
-enum class StoreKind : std::uint8_t { Plain, Btrfs, BtrfsWithoutQuotas };
+// Given: below the directory that the environment variable JOBLET_TEST_QUOTA_STORE names, which has project quotas.
+enum class StoreKind : std::uint8_t { Plain, Btrfs, BtrfsWithoutQuotas, Given };
 
-// An empty directory in /var/lib, removed at the end with all that is in it.
+// An empty directory in `parent`, removed at the end with all that is in it.
 class TemporaryRoot {
   public:
-    TemporaryRoot();
+    explicit TemporaryRoot(const std::string& parent);
     ~TemporaryRoot();
     TemporaryRoot(const TemporaryRoot&) = delete;
     TemporaryRoot& operator=(const TemporaryRoot&) = delete;

@@ -70,6 +70,26 @@ inline bool write_as_slot(const Fd& mount, const char* name, std::string_view te
            }) == 0;
 }
 
+// How much of `bytes` the slot can write into a new file, in pieces of `piece`, and have on disk.
+inline std::uint64_t written_as_slot(const Fd& mount, const char* name, std::uint64_t bytes, std::uint64_t piece) {
+    std::array<int, 2> ends{};
+    REQUIRE(::pipe2(ends.data(), O_CLOEXEC) == 0);
+    const Fd reading(ends[0]);
+    const Fd writing(ends[1]);
+    as_user(kWorkerTestSlot, [&] {
+        const Fd file = open_at(mount, name, O_WRONLY | O_CREAT | O_DSYNC);
+        const std::string block(piece, 'x');
+        std::uint64_t done = 0;
+        while (done < bytes && ::write(file.get(), block.data(), block.size()) == static_cast<ssize_t>(block.size())) {
+            done += block.size();
+        }
+        return ::write(writing.get(), &done, sizeof done) == sizeof done ? 0 : 1;
+    });
+    std::uint64_t done = 0;
+    REQUIRE(::read(reading.get(), &done, sizeof done) == sizeof done);
+    return done;
+}
+
 inline std::string read_as_slot(const Fd& mount, const char* name) {
     std::array<int, 2> ends{};
     REQUIRE(::pipe2(ends.data(), O_CLOEXEC) == 0);

@@ -118,6 +118,19 @@ void play_stage(Fd control, std::vector<std::string> command, std::vector<std::s
     signals.join();
 }
 
+// What was asked, on a host that has all controllers
+void fill(rpc::EffectiveLimits::Builder limits, rpc::ResourceLimits::Reader asked) {
+    limits.setMemoryBytes(asked.getMemoryBytes());
+    limits.setSwapBytes(asked.getSwapBytes());
+    limits.setProcesses(asked.getProcesses());
+    limits.setCpuMilli(asked.getCpuMilli());
+    limits.setIo(asked.getIo());
+    limits.initDevices(1).set(0, "8:0");
+    auto controllers = limits.initControllers(2);
+    controllers.set(0, "io");
+    controllers.set(1, "memory");
+}
+
 void fill(rpc::Job::Builder job, bool ended) {
     job.setId(kJobId);
     job.setName("train");
@@ -125,6 +138,7 @@ void fill(rpc::Job::Builder job, bool ended) {
     job.setStartedNs(1'700'000'000'000'000'000);
     job.initCommand(1).set(0, "sh");
     job.setBase("minimal");
+    job.initLimits().setMemoryBytes(1048576);
     if (ended) {
         auto exit = job.initExit();
         exit.setKind(rpc::Exit::Kind::SIGNALED);
@@ -154,6 +168,7 @@ class Jobs final : public rpc::JobService::Server {
             world.setWorkingDirectory("/work");
             world.setBase("minimal");
             world.setEnvironment(request.getEnvironment());
+            fill(world.initLimits(), request.getLimits());
             return kj::READY_NOW;
         }
         fill(started.initJob(), false);
@@ -245,8 +260,75 @@ class Volumes final : public rpc::VolumeService::Server {
         }
         auto volumes = context.getResults().initResult().initValue().initVolumes(static_cast<unsigned>(names.size()));
         for (unsigned i = 0; i < volumes.size(); ++i) {
+            volumes[i].setId(names[i]);
             volumes[i].setName(names[i]);
             volumes[i].setStatus(rpc::VolumeStatus::AVAILABLE);
+        }
+        return kj::READY_NOW;
+    }
+    // A volume "big" takes its time
+    kj::Promise<void> resizeVolume(ResizeVolumeContext context) override {
+        const bool is_big = std::string(context.getParams().getSelector().getVolume()) == "big";
+        return timer_.afterDelay((is_big ? 1500 : 0) * kj::MILLISECONDS).then([context]() mutable {
+            const auto asked = context.getParams();
+            auto volume = context.getResults().initResult().initValue();
+            volume.setName(asked.getSelector().getVolume());
+            volume.setSizeBytes(asked.getSizeBytes());
+            volume.setInodes(asked.getInodes());
+            volume.setSoftSizeBytes(asked.getSoftSizeBytes() == ~std::uint64_t{0} ? 0 : asked.getSoftSizeBytes());
+            volume.setSoftInodes(asked.getSoftInodes());
+        });
+    }
+    kj::Promise<void> createVolume(CreateVolumeContext context) override {
+        const auto asked = context.getParams();
+        auto volume = context.getResults().initResult().initValue().initVolume();
+        volume.setName(asked.getName());
+        volume.setType(asked.getType());
+        volume.setSizeBytes(asked.getSizeBytes());
+        volume.setSoftSizeBytes(asked.getSoftSizeBytes());
+        volume.setSoftInodes(asked.getSoftInodes());
+        volume.setIo(asked.getIo());
+        volume.setNoSwap(asked.getType() == rpc::VolumeType::MEMORY);
+        return kj::READY_NOW;
+    }
+    // Ids are names here
+    kj::Promise<void> getVolume(GetVolumeContext context) override {
+        const std::string name = context.getParams().getSelector().getVolume();
+        auto result = context.getResults().initResult();
+        if (name == "lost") {
+            refuse(result.initError());
+            return kj::READY_NOW;
+        }
+        auto volume = result.initValue();
+        volume.setId(name);
+        volume.setName(name);
+        return kj::READY_NOW;
+    }
+    // Of all volumes those of one page, in which there is no room for the last one; data-old is removed meanwhile.
+    kj::Promise<void> getUsage(GetUsageContext context) override {
+        const auto asked = context.getParams().getVolumes();
+        auto result = context.getResults().initResult();
+        std::vector<std::string> names;
+        for (const auto id : asked) {
+            names.emplace_back(id.cStr());
+        }
+        if (names.empty()) {
+            names.emplace_back("cache");
+        }
+        if (names.front() == "data-old") {
+            refuse(result.initError());
+            return kj::READY_NOW;
+        }
+        auto volumes = result.initValue().initVolumes(static_cast<unsigned>(names.size()));
+        for (unsigned i = 0; i < volumes.size(); ++i) {
+            volumes[i].setId(names[i]);
+            volumes[i].setUsedBytes(524288);
+            volumes[i].setSizeBytes(1048576);
+            volumes[i].setUsedInodes(3);
+            if (names[i] == "data") {
+                volumes[i].setSoftSizeBytes(262144);
+                volumes[i].setGraceEndsNs(1'700'000'000'000'000'000);
+            }
         }
         return kj::READY_NOW;
     }
@@ -256,10 +338,35 @@ class Volumes final : public rpc::VolumeService::Server {
     }
 
   private:
+    static void refuse(rpc::Error::Builder error) {
+        error.setCode(rpc::ErrorCode::NOT_FOUND);
+        error.setMessage("there is no such volume");
+    }
     kj::Timer& timer_;
 };
 
+// Has one difference while there is a file beside its socket with this at the end of its name.
+constexpr const char* kDifferent = ".different";
+
 class Host final : public rpc::HostService::Server {
+  public:
+    explicit Host(std::string socket) : socket_(std::move(socket)) {}
+
+    kj::Promise<void> doctor(DoctorContext context) override {
+        auto report = context.getResults().initResult().initValue();
+        auto check = report.initChecks(1)[0];
+        check.setSubject("backend btrfs");
+        check.setDetail("the store is not on btrfs");
+        check.setLost("volumes of this backend");
+        check.setRemedy("put the store on btrfs");
+        report.setCompared(true);
+        if (::access((socket_ + kDifferent).c_str(), F_OK) == 0) {
+            report.initDifferences(1).set(0, "one volume is not in the store");
+        }
+        report.setSlotFirst(0x70000000);
+        report.setSlotCount(16);
+        return kj::READY_NOW;
+    }
     kj::Promise<void> listBases(ListBasesContext context) override {
         auto bases = context.getResults().initResult().initValue().initBases(1);
         bases[0].setName("minimal");
@@ -267,11 +374,14 @@ class Host final : public rpc::HostService::Server {
         bases[0].setUsable(true);
         return kj::READY_NOW;
     }
+
+  private:
+    std::string socket_;
 };
 
 class Joblet final : public rpc::Joblet::Server {
   public:
-    explicit Joblet(kj::Timer& timer) : timer_(timer) {}
+    Joblet(kj::Timer& timer, std::string socket) : timer_(timer), socket_(std::move(socket)) {}
     kj::Promise<void> volumes(VolumesContext context) override {
         context.getResults().setService(kj::heap<Volumes>(timer_));
         return kj::READY_NOW;
@@ -281,12 +391,13 @@ class Joblet final : public rpc::Joblet::Server {
         return kj::READY_NOW;
     }
     kj::Promise<void> host(HostContext context) override {
-        context.getResults().setService(kj::heap<Host>());
+        context.getResults().setService(kj::heap<Host>(socket_));
         return kj::READY_NOW;
     }
 
   private:
     kj::Timer& timer_;
+    std::string socket_;
 };
 
 } // namespace
@@ -298,7 +409,7 @@ int main(int argc, char** argv) {
         return 2;
     }
     auto io = kj::setupAsyncIo();
-    capnp::TwoPartyServer server(kj::heap<joblet::Joblet>(io.provider->getTimer()));
+    capnp::TwoPartyServer server(kj::heap<joblet::Joblet>(io.provider->getTimer(), argv[1]));
     auto address = io.provider->getNetwork().parseAddress(std::string("unix:") + argv[1]).wait(io.waitScope);
     auto listener = address->listen();
     std::cout << "ready\n" << std::flush;

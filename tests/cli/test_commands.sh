@@ -77,6 +77,60 @@ is 'with times' '2023-11-14T22:13:20.000Z wrong' "$(rnx job logs --timestamps --
 is 'followed to the end of the job' $'one\ntwo\nthree\nlater' "$(rnx job logs -f train 2>/dev/null)"
 has 'bases are listed' 'minimal  pids' "$(rnx base list)"
 
+limits=(--memory 512MB --swap 1GB --pids 50 --cpus 1.5 --write-bps 10MB)
+has 'a world has its limits' $'Memory         512.0 MiB\nSwap           1.0 GiB\nProcesses      50\nCPUs           1.5\n' \
+  "$(rnx run --dry-run "${limits[@]}" sh)"
+has '… of devices' $'Reads          not limited\nWrites         10.0 MiB/s\nDevices        8:0\n' "$(rnx run --dry-run "${limits[@]}" sh)"
+has '… for programs' '"cpus": 1.5' "$(rnx run --dry-run "${limits[@]}" --format=json sh)"
+has 'a job that is not limited says so' $'Processes      not limited\n' "$(rnx job inspect train)"
+has '… and what it is limited to' '"memory_bytes": 1048576' "$(rnx job inspect train --format=json)"
+
+# Without white space
+json() {
+  "$@" --format=json | tr -d ' \n'
+}
+io='{"read_bytes":null,"write_bytes":10485760,"read_operations":5,"write_operations":null}'
+has 'a volume is made with limits' '"soft_size_bytes":1048576,"soft_inodes":7,"io":'"$io"',"no_swap":null}' \
+  "$(json rnx volume create data --size=2MB --soft-size=1MB --soft-inodes=7 --write-bps=10MB --read-iops=5)"
+has 'memory says whether it can be in swap' '"no_swap": true' "$(rnx volume create cache --size=1MB --type=memory --format=json)"
+is 'a volume is resized' data "$(rnx volume resize data --size=3MB)"
+resized=$(json rnx volume resize data --size=3MB --inodes=5 --soft-size=1MB --soft-inodes=4)
+has '… as it was asked' '"size_bytes":3145728,' "$resized"
+has '… in files' '"inodes":5,' "$resized"
+has '… and with soft limits' '"soft_size_bytes":1048576,"soft_inodes":4,' "$resized"
+has '… or without them' '"soft_size_bytes":null,' "$(json rnx volume resize data --soft-size=none)"
+has '… which may take its time' 'resizing volume "big" … 1s' "$(in_terminal rnx volume resize big --size=9GB)"
+is 'nothing to change is refused' 2 "$(status_of rnx volume resize data)"
+
+is 'usage is of all volumes, also of those beyond one answer, but not of what is removed meanwhile' $'cache\ndata' \
+  "$(rnx volume usage | tail -n +2 | cut -d ' ' -f 1)"
+has '… in bytes' '"used_bytes":524288,"size_bytes":1048576,"soft_size_bytes":262144,"used_inodes":3,"inodes":null,"soft_inodes":null,"grace_ends":"2023-11-14T22:13:20Z","inodes_grace_ends":null}' \
+  "$(json rnx volume usage data)"
+has '… for people' $'data  512.0 KiB  256.0 KiB  1.0 MiB  50%   3       -     -     2023-11-14T22:13:20Z' "$(rnx volume usage data)"
+is 'a name that is not found does not hide the others' 1 "$(status_of rnx volume usage data lost cache)"
+is '… and is reported' 'rnx: there is no such volume' "$(cat "$scratch/err")"
+has '… beside them' cache "$(cat "$scratch/out")"
+
+is 'what is missing on a host is no failure' 0 "$(status_of rnx doctor)"
+has '… but told' $'missing  backend btrfs' "$(cat "$scratch/out")"
+has '… with what is lost' $'         lost: volumes of this backend\n         to get it: put the store on btrfs\n' "$(cat "$scratch/out")"
+has '… and that all agree' 'Store, records and kernel agree' "$(cat "$scratch/out")"
+has 'the host is looked at' "$(uname -r)" "$(rnx doctor)"
+has 'all of it for programs' '"differences":[],"more_differences":false,"compared":true}' "$(json rnx doctor)"
+for subject in kernel namespaces uidsofjobs SELinux audit backendbtrfs; do
+  has "… also $subject" "{\"subject\":\"$subject\",\"ok\":" "$(json rnx doctor)"
+done
+# The daemon here has nobody below it, and jobs' uids are nobody's
+has 'daemons that are not there are not taken for confined ones' "process $daemon, which listens" "$(rnx doctor)"
+touch "$JOBLET_SOCKET.different"
+is 'differences are a failure' 1 "$(status_of rnx doctor)"
+has '… and told' $'Store, records and kernel differ:\n- one volume is not in the store' "$(cat "$scratch/out")"
+rm "$JOBLET_SOCKET.different"
+is 'without a daemon the host is looked at all the same' 1 "$(status_of rnx doctor --socket="$scratch/none")"
+has '… as far as it can be' 'the daemon did not say' "$(cat "$scratch/out")"
+has '… which is told' 'the daemon could not be asked' "$(cat "$scratch/out")"
+has '… and why not further' 'no daemon was started' "$(cat "$scratch/err")"
+
 is 'nobody is told about progress where there is no terminal' data "$(rnx volume remove data --now --wait 2>&1)"
 has 'in a terminal one is' 'removing volume "data" … 1s' "$(in_terminal rnx volume remove data --now --wait)"
 has 'also of a job that is stopped' 'stopping job "train" … 1s' "$(in_terminal rnx job stop train)"

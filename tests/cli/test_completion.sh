@@ -43,9 +43,11 @@ in_zsh() {
   zsh -f "$scratch/edit.zsh" "$scratch/zsh" "$1" | tr -d '\r'
 }
 
-is 'bash: commands' 'remove rename restore' "$(in_bash volume re)"
+is 'bash: commands' 'remove rename resize restore' "$(in_bash volume re)"
 is 'bash: options' '--status' "$(in_bash volume list --st)"
 is 'bash: values' 'memory' "$(in_bash volume create x --type = m)"
+is 'bash: limits' '--soft-size --soft-inodes' "$(in_bash volume resize data --soft)"
+is 'bash: volumes to be measured' 'data data-old' "$(in_bash volume usage cache da)"
 is 'bash: all values' 'filesystem memory' "$(in_bash volume create x --type =)"
 is 'bash: volumes' 'data data-old' "$(in_bash volume rm da)"
 is 'bash: jobs' 'train' "$(in_bash job logs -f '')"
@@ -55,7 +57,7 @@ cd "$scratch"
 touch variables.env
 is 'bash: files' 'variables.env' "$(in_bash run --env-file va)"
 
-is 'fish: commands' 'remove rename restore' "$(in_fish 'rnx volume re')"
+is 'fish: commands' 'remove rename resize restore' "$(in_fish 'rnx volume re')"
 is 'fish: values' '--type=memory' "$(in_fish 'rnx volume create x --type=m')"
 is 'fish: volumes' 'data data-old' "$(in_fish 'rnx volume rm da')"
 is 'fish: jobs' 'train' "$(in_fish 'rnx job logs -f ')"

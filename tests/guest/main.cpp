@@ -16,6 +16,7 @@
 
 #include "tests/guest/attempts.h"
 #include "tests/guest/json.h"
+#include "tests/guest/leave.h"
 #include "tests/guest/report.h"
 
 namespace {
@@ -66,6 +67,14 @@ int fill(Words words) {
     ::close(fd);
     print(object().add("written", std::to_string(written)).add("error", quoted(error == 0 ? "ok" : ::strerrorname_np(error))).json());
     return error == 0 ? 0 : 1;
+}
+
+int leave(Words words) {
+    if (words.size() != 2) {
+        return kUsage;
+    }
+    print(guest::leave(words[0], words[1]));
+    return 0;
 }
 
 int end(Words words) {
@@ -188,7 +197,7 @@ struct Command {
 constexpr std::array kCommands = {
     Command{"report", report},           Command{"attempts", attempts},         Command{"fill", fill},     Command{"exit", end},
     Command{"kill", kill_self},          Command{"sleep", sleep_for},           Command{"orphan", orphan}, Command{"orphans", orphans},
-    Command{"ignore-term", ignore_term}, Command{"await-signal", await_signal}, Command{"cat", cat},
+    Command{"ignore-term", ignore_term}, Command{"await-signal", await_signal}, Command{"cat", cat},       Command{"leave", leave},
 };
 
 } // namespace

@@ -54,6 +54,21 @@ std::vector<pid_t> all_pids() {
 
 std::vector<const Installation*> installations; // that stand now
 
+struct FileSystem {
+    StoreMount::Kind kind;
+    Words make; // and what it is made on
+    std::string options;
+};
+const std::vector<FileSystem> kFileSystems = {
+    {StoreMount::Kind::Btrfs, {"/usr/sbin/mkfs.btrfs", "-q", "-f"}, "rw"},
+    {StoreMount::Kind::BtrfsWithoutQuotas, {"/usr/sbin/mkfs.btrfs", "-q", "-f"}, "rw"},
+    {StoreMount::Kind::XfsQuota, {"/usr/sbin/mkfs.xfs", "-q", "-f"}, "prjquota"},
+    {StoreMount::Kind::XfsWithoutQuota, {"/usr/sbin/mkfs.xfs", "-q", "-f"}, "rw"},
+    {StoreMount::Kind::XfsUnenforced, {"/usr/sbin/mkfs.xfs", "-q", "-f"}, "pqnoenforce"},
+    {StoreMount::Kind::Ext4Quota, {"/usr/sbin/mkfs.ext4", "-q", "-F", "-O", "quota,project", "-E", "quotatype=prjquota"}, "prjquota"},
+    {StoreMount::Kind::Ext4Unenforced, {"/usr/sbin/mkfs.ext4", "-q", "-F", "-O", "quota,project", "-E", "quotatype=prjquota"}, "rw"},
+};
+
 } // namespace
 
 void print_logs() {
@@ -126,10 +141,16 @@ void Installation::mount_store(const StoreMount& store) {
     if (store.kind == StoreMount::Kind::Tmpfs) {
         must({"/usr/bin/mount", "-t", "tmpfs", "-o", store.options, "joblet-test", state()});
     } else {
-        const std::string image = root_ + "/store.img";
-        must({"/usr/bin/truncate", "-s", store.options, image});
-        must({"/usr/sbin/mkfs.btrfs", "-q", image});
-        must({"/usr/bin/mount", "-o", "loop", image, state()});
+        const auto& made = *std::ranges::find(kFileSystems, store.kind, &FileSystem::kind);
+        const bool is_disk = store.options.starts_with('/');
+        const std::string where = is_disk ? store.options : root_ + "/store.img";
+        if (!is_disk) {
+            must({"/usr/bin/truncate", "-s", store.options, where});
+        }
+        Words make = made.make;
+        make.push_back(where);
+        must(make);
+        must({"/usr/bin/mount", "-o", fmt::format("{}{}", made.options, is_disk ? "" : ",loop"), where, state()});
     }
     mounted_.push_back(state());
     fs::permissions(state(), fs::perms(0711));

@@ -16,11 +16,23 @@ using json = nlohmann::json;
 inline constexpr uid_t kAlice = 20001; // two ordinary users, neither of which is in /etc/passwd
 inline constexpr uid_t kBob = 20002;
 
-// What the store (<root>/var/lib/joblet) lies on, if not on the file system of the root.
+// What the store (<root>/var/lib/joblet) lies on, if not on the file system of the root. Unenforced: usage of projects is
+// counted, and limits are not held.
 struct StoreMount {
-    enum class Kind : std::uint8_t { None, Btrfs, BtrfsWithoutQuotas, Tmpfs };
+    enum class Kind : std::uint8_t {
+        None,
+        Btrfs,
+        BtrfsWithoutQuotas,
+        XfsQuota,
+        XfsWithoutQuota,
+        XfsUnenforced,
+        Ext4Quota,
+        Ext4Unenforced,
+        Tmpfs
+    };
     Kind kind = Kind::None;
-    std::string options; // of a tmpfs: "size=20M,nr_inodes=200"; of btrfs: the length of its image, "256M"
+    // Of a tmpfs: "size=20M,nr_inodes=200". Of the others: the length of an image, "256M" (XFS wants 300M), or a disk, "/dev/vdb"
+    std::string options;
 };
 
 class Installation {

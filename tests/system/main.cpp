@@ -1,6 +1,8 @@
 #define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
+#include <cstdio>
+
 #include "tests/system/installation.h"
 
 namespace joblet::testing {
@@ -9,7 +11,9 @@ namespace {
 
 // At the first failed check of a case, what the daemons had to say: their logs go with the installation.
 struct LogPrinter : doctest::IReporter {
-    explicit LogPrinter(const doctest::ContextOptions& /*options*/) {}
+    explicit LogPrinter(const doctest::ContextOptions& /*options*/) {
+        std::setvbuf(stdout, nullptr, _IOLBF, BUFSIZ); // seen as it comes, also through a pipe
+    }
 
     void report_query(const doctest::QueryData& /*data*/) override {}
     void test_run_start() override {}

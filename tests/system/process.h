@@ -18,6 +18,10 @@ using Words = std::vector<std::string>;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
+// What every time limit here is multiplied by: JOBLET_TEST_PATIENCE of the environment, for machines that are slow (tests/vm).
+// 1 without it.
+int patience();
+
 struct Command {
     Words words;
     uid_t uid = 0; // and gid
@@ -68,7 +72,7 @@ Outcome run(const Command& command, milliseconds limit = seconds(30));
 
 // Tries `condition` every few milliseconds; false if it did not become true in time.
 template <class Condition> bool becomes_true(Condition condition, milliseconds limit = seconds(10)) {
-    const auto end = std::chrono::steady_clock::now() + limit;
+    const auto end = std::chrono::steady_clock::now() + limit * patience();
     while (!condition()) {
         if (std::chrono::steady_clock::now() >= end) {
             return false;

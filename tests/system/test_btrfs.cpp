@@ -7,7 +7,8 @@
 
 #include <fmt/format.h>
 
-#include "tests/system/installation.h"
+#include "tests/guest/expectations.h"
+#include "tests/system/vm_parts.h"
 
 namespace joblet::testing {
 
@@ -20,10 +21,6 @@ Installation::Options on_btrfs(const std::string& broker_toml = {}, StoreMount::
     options.broker_toml = broker_toml;
     options.store = {kind, "512M"};
     return options;
-}
-
-bool says(const Outcome& outcome, std::string_view word) {
-    return outcome.err.find(word) != std::string::npos;
 }
 
 bool is_empty(const std::string& directory) {
@@ -73,6 +70,22 @@ TEST_CASE("a limit set to nothing behind our back is set again before a job gets
     const auto refused = here.shell({"-v", "data:/data"}, "true");
     CHECK(refused.status == 125);
     CHECK_MESSAGE(says(refused, "limit the btrfs subvolume"), refused.err);
+}
+
+TEST_CASE("a job makes no subvolume in its volume, no snapshot and no quota of its own") {
+    const Installation here(on_btrfs());
+    bring_guest(here, kAlice);
+    here.create("data", "16MiB", "filesystem", kAlice);
+    REQUIRE(here.json_of({"volume", "inspect", "data"}, kAlice)["backend"] == "btrfs");
+    const auto tried = here.run_rnx({"run", "-v", "tools:/tools", "-v", "data:/data", "--", "/tools/guest", "attempts", "/data"}, kAlice);
+    REQUIRE_MESSAGE(tried.out.starts_with("{"), tried.err);
+    const json answers = json::parse(tried.out);
+    for (const auto& expected : guest::kAnswers) {
+        CAPTURE(expected.attempt);
+        const std::string answer = answers.value(std::string(expected.attempt), "not tried");
+        CHECK_MESSAGE((answer == expected.answer || answer == expected.other), answer);
+    }
+    CHECK(run({{"/usr/bin/btrfs", "subvolume", "list", here.state()}}).out.find("data/") == std::string::npos);
 }
 
 TEST_CASE("subvolumes that somebody left in a volume go with it") {

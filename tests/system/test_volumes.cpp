@@ -20,9 +20,10 @@ TEST_CASE("a volume is shown with exactly the keys that scripts rely on") {
     here.create("scratch", "4MiB", "memory");
     const json list = here.json_of({"volume", "list"});
     REQUIRE(list.size() == 2);
-    const std::set<std::string> keys = {"id",         "name",        "type",           "size_bytes", "status",
-                                        "created_at", "last_used",   "current_job_id", "labels",     "owner",
-                                        "backend",    "enforcement", "inodes",         "protected",  "trashed_until"};
+    const std::set<std::string> keys = {"id",        "name",           "type",          "size_bytes",      "status",      "created_at",
+                                        "last_used", "current_job_id", "labels",        "owner",           "backend",     "enforcement",
+                                        "inodes",    "protected",      "trashed_until", "soft_size_bytes", "soft_inodes", "io",
+                                        "no_swap"};
     for (const json& volume : list) {
         std::set<std::string> got;
         for (const auto& [key, value] : volume.items()) {

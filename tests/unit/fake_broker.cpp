@@ -117,7 +117,9 @@ void FakeBroker::handle(const protocol::CreateVolume& r, std::vector<Fd>& /*none
     auto reply = reply_to(r);
     const auto uid = uids_[r.header.connection];
     if (const Stored* there = holder_of(uid, r.name)) {
-        const bool same = there->entry.size_bytes == r.size_bytes && there->entry.type == r.type;
+        const auto& has = there->entry;
+        const bool same = has.size_bytes == r.size_bytes && has.type == r.type && has.inodes == r.inodes &&
+                          has.soft_size_bytes == r.soft_size_bytes && has.soft_inodes == r.soft_inodes;
         reply.code = same ? ErrorCode::Ok : ErrorCode::Conflict;
         reply.flags = same ? protocol::kReplyExisted : 0;
         reply.volume = there->entry.id;
@@ -135,16 +137,29 @@ void FakeBroker::handle(const protocol::CreateVolume& r, std::vector<Fd>& /*none
         send(reply);
         return;
     }
+    const bool wants_quota = r.backend == protocol::Backend::ProjectQuota || r.soft_size_bytes != 0 || r.soft_inodes != 0;
+    if (wants_quota && !has_quota) {
+        reply.code = ErrorCode::Unsupported;
+        reply.step = Step::SetQuota;
+        reply.sys_errno = ESRCH;
+        return send(reply);
+    }
     protocol::VolumeEntry entry;
     entry.id = make_random_id<VolumeId>();
     entry.owner_uid = uid;
     entry.name = r.name;
     entry.type = r.type;
-    const auto best = r.type == protocol::VolumeType::Memory ? protocol::Backend::Tmpfs : protocol::Backend::Image;
+    const auto best = r.type == protocol::VolumeType::Memory ? protocol::Backend::Tmpfs
+                      : wants_quota                          ? protocol::Backend::ProjectQuota
+                                                             : protocol::Backend::Image;
     entry.backend = r.backend == protocol::Backend::Auto ? best : r.backend;
     entry.status = protocol::VolumeStatus::Available;
     entry.size_bytes = r.size_bytes;
     entry.inodes = r.inodes;
+    entry.soft_size_bytes = r.soft_size_bytes;
+    entry.soft_inodes = r.soft_inodes;
+    entry.io = r.io;
+    entry.flags = r.type == protocol::VolumeType::Memory ? protocol::kVolumeNoSwap : 0;
     entry.labels_size = r.labels_size;
     volumes_[entry.id] = {entry, std::string(r.labels.begin(), r.labels.begin() + r.labels_size)};
     reply.volume = entry.id;

@@ -13,7 +13,7 @@
 
 #include "shared/datagram.h"
 #include "shared/fd.h"
-#include "shared/protocol.h"
+#include "shared/protocol_messages.h"
 
 namespace joblet::api::test {
 
@@ -36,6 +36,15 @@ class FakeBroker {
     void end_job(JobId id, ExitRecord exit); // with the times and the magic filled in
     void send_garbage();
     void hang_up();
+
+    // A job writes: what the volume holds from now on.
+    void use(const VolumeId& id, std::uint64_t bytes, std::uint64_t inodes);
+    void quarantine(const VolumeId& id);
+    // How a host is that a report is asked for; differences are for admins alone.
+    void set_host(const protocol::HostFacts& facts);
+    // While on, measurements are begun and not answered.
+    void hold_measurements(bool on);
+    std::size_t held_measurements();
 
     // The next request of a user is answered with it, whatever it is.
     void refuse_next(protocol::Reply reply);
@@ -62,6 +71,9 @@ class FakeBroker {
     std::atomic<int> released = 0;     // jobs
     std::atomic<int> lists_of_bases = 0;
     std::atomic<bool> host_network = false; // allowed
+    std::atomic<bool> has_quota = true;     // the store has project quotas
+    std::atomic<bool> grows_online = false; // images that a job has
+    std::atomic<std::uint32_t> controllers = protocol::kControllersAll;
 
     // Of the last StartJob
     Fd control;
@@ -72,6 +84,8 @@ class FakeBroker {
     struct Stored {
         protocol::VolumeEntry entry;
         std::string labels;
+        std::uint64_t used_bytes = 0;
+        std::uint64_t used_inodes = 0;
     };
 
     template <class Message> void send(const Message& message) {
@@ -95,6 +109,10 @@ class FakeBroker {
     Stored* holder_of(std::uint32_t owner, const NameText& name);
     std::optional<JobId> job_with(const VolumeId& id) const;
     void change_job(protocol::JobEntry& job, const std::vector<VolumeId>& volumes);
+    // Of a job that is about to start. A refusal's code is not Ok.
+    protocol::Reply plan_limits(const protocol::StartJob& r, protocol::JobLimits& limits) const;
+    protocol::Usage usage_of(const Stored& volume) const;
+    void give_measure(const protocol::MeasureVolume& r);
 
     void work();
     void handle(const protocol::CreateVolume& r, std::vector<Fd>& descriptors);
@@ -115,6 +133,9 @@ class FakeBroker {
     void handle(const protocol::AdminRead& r, std::vector<Fd>& descriptors);
     void handle(const protocol::OpenLog& r, std::vector<Fd>& descriptors);
     void handle(const protocol::ListBases& r, std::vector<Fd>& descriptors);
+    void handle(const protocol::ResizeVolume& r, std::vector<Fd>& descriptors);
+    void handle(const protocol::MeasureVolume& r, std::vector<Fd>& descriptors);
+    void handle(const protocol::HostReport& r, std::vector<Fd>& descriptors);
 
     Fd socket_;
     std::uint64_t connections_ = 100;
@@ -126,6 +147,9 @@ class FakeBroker {
     std::set<protocol::ConnectionNumber> admins_;
     std::vector<protocol::Request> requests_;
     std::optional<protocol::Reply> refusal_;
+    protocol::HostFacts host_;
+    bool holds_measurements_ = false;
+    std::vector<protocol::MeasureVolume> held_;
     std::thread thread_; // last: it uses the rest
 };
 

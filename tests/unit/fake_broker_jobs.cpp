@@ -92,6 +92,9 @@ void FakeBroker::handle(const protocol::StartJob& r, std::vector<Fd>& descriptor
     world.slot_first = 0x70000000;
     world.slot_ids = 65536;
     world.proc = base->proc;
+    if (const auto refusal = plan_limits(r, world.limits); refusal.code != ErrorCode::Ok) {
+        return send(refusal);
+    }
     if ((r.flags & protocol::kStartDryRun) != 0) {
         return send(world);
     }
@@ -104,6 +107,7 @@ void FakeBroker::handle(const protocol::StartJob& r, std::vector<Fd>& descriptor
     for (std::size_t i = 0; i < r.volume_count; ++i) {
         job.volumes.at(i) = r.volumes.at(i).id;
     }
+    job.limits = world.limits;
     jobs_[job.id] = job;
     if (detached) {
         logs_.insert(job.id);

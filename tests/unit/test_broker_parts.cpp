@@ -352,6 +352,37 @@ TEST_CASE("a base is a directory, or a directory with the kind of proc that goes
     CHECK(print_broker_config(*reread) == printed);
 }
 
+TEST_CASE("a job's resources: built in, given, none, and never more by asking for nothing than by asking") {
+    const ConfiguredRoot defaults("");
+    const auto built_in = load_broker_config(defaults.path());
+    REQUIRE(built_in.has_value());
+    CHECK_FALSE(built_in->memory.is_given);
+    CHECK(built_in->memory.value > 0);
+    CHECK(built_in->processes.value == kDefaultProcesses);
+    CHECK(built_in->cpus.value == 0);
+    CHECK(built_in->required_controllers == 0);
+
+    const ConfiguredRoot root("[jobs]\nmemory = \"64MiB\"\nmemory_max = \"1GiB\"\nprocesses = \"none\"\ncpus_max = 1.5\n[cgroups]\n"
+                              "require_controllers = [\"memory\", \"io\"]\n[volumes]\nbackend = \"project-quota\"\n");
+    const auto config = load_broker_config(root.path());
+    REQUIRE_MESSAGE(config.has_value(), (config ? "" : config.error()));
+    CHECK(config->memory.value == 64 * 1024 * 1024);
+    CHECK(config->memory.most == 1024 * 1024 * 1024);
+    CHECK(config->memory.is_given);
+    CHECK(config->processes.value == 0);
+    CHECK(config->processes.is_given);
+    CHECK(config->cpus.value == 1500); // who asks for nothing has the most that he could ask for
+    CHECK(config->cpus.is_given);
+    CHECK(config->required_controllers == (protocol::kControllerMemory | protocol::kControllerIo));
+    CHECK(controller_names(config->required_controllers) == "io, memory");
+    CHECK(config->backend == StoreBackend::ProjectQuota);
+    const std::string printed = print_broker_config(*config);
+    const ConfiguredRoot again(printed);
+    const auto reread = load_broker_config(again.path());
+    REQUIRE_MESSAGE(reread.has_value(), (reread ? "" : reread.error()));
+    CHECK(print_broker_config(*reread) == printed);
+}
+
 TEST_CASE("a bad key or value is refused with file, line and what is allowed") {
     struct Row {
         const char* text;
@@ -381,11 +412,22 @@ TEST_CASE("a bad key or value is refused with file, line and what is allowed") {
              Row{"[bases]\nweb = { path = \"/x\", other = 1 }\n", ":2: ", "masked"},
              Row{"[jobs]\nhost_network = \"yes\"\n", ":2: ", "true or false"},
              Row{"[jobs]\nlog_size = \"1GiB\"\n", ": ", "_max"},
+             Row{"[jobs]\nmemory = \"1MiB\"\n", ":2: ", "at least 4 MiB"},
+             Row{"[jobs]\nmemory_max = \"built-in\"\n", ":2: ", "none"},
+             Row{"[jobs]\nmemory = \"2GiB\"\nmemory_max = \"1GiB\"\n", ": ", "_max"},
+             Row{"[jobs]\nprocesses = \"none\"\nprocesses_max = 100\n", ": ", "_max"},
+             Row{"[jobs]\nprocesses = 1\n", ":2: ", "from 2"},
+             Row{"[jobs]\nprocesses = 4194305\n", ":2: ", "from 2"},
+             Row{"[jobs]\ncpus = -1\n", ":2: ", "0.01"},
+             Row{"[jobs]\ncpus = nan\n", ":2: ", "0.01"},
+             Row{"[jobs]\ncpus = 0.001\n", ":2: ", "0.01"},
+             Row{"[cgroups]\nrequire_controllers = [\"disk\"]\n", ":2: ", "\"pids\""},
+             Row{"[cgroups]\nrequire_controllers = \"io\"\n", ":2: ", "a list"},
              Row{"[limits\n", ":1: ", ""},
              Row{"[volumes]\nmemory_volume_timeout = \"1w\"\n", ":2: ", "90s, 10m"},
              Row{"[volumes]\nmemory_volume_timeout = 60\n", ":2: ", "quotes"},
              Row{"[volumes]\ntrash_retention = \"forever\"\n", ":2: ", "90s, 10m"},
-             Row{"[volumes]\nbackend = \"zfs\"\n", ":2: ", "\"auto\", \"image\" or \"btrfs\""},
+             Row{"[volumes]\nbackend = \"zfs\"\n", ":2: ", "\"auto\", \"image\", \"project-quota\" or \"btrfs\""},
              Row{"[volumes]\nbackend = 1\n", ":2: ", "\"auto\""},
              Row{"[volumes]\ncleaner_interval = \"0\"\n", ":2: ", "at least 1s"},
              Row{"[volumes]\nmemory_budget = \"1KiB\"\n", ":2: ", "at least 1.0 MiB"},

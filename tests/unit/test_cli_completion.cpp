@@ -35,8 +35,8 @@ Words shown(const Words& words) {
 
 TEST_CASE("commands come first") {
     CHECK(shown({"vol"}) == Words{"volume"});
-    CHECK(shown({""}) == Words{"run", "job", "volume", "base", "completion", "version"});
-    CHECK(shown({"volume", "re"}) == Words{"remove", "rename", "restore"});
+    CHECK(shown({""}) == Words{"run", "job", "volume", "base", "doctor", "completion", "version"});
+    CHECK(shown({"volume", "re"}) == Words{"remove", "rename", "resize", "restore"});
     CHECK(shown({"--format", "json", "job", "st"}) == Words{"stop"});
     CHECK(shown({"completion", ""}) == Words{"bash", "zsh", "fish"});
 }
@@ -47,6 +47,9 @@ TEST_CASE("options follow a dash, and their values what they are") {
     CHECK(shown({"volume", "create", "x", "--type=m"}) == Words{"--type=memory"});
     CHECK(shown({"run", "--network=h"}) == Words{"--network=host"});
     CHECK(shown({"job", "kill", "-s", "U"}) == Words{"USR1", "USR2"});
+    CHECK(shown({"volume", "resize", "x", "--soft"}) == Words{"--soft-size", "--soft-inodes"});
+    CHECK(shown({"run", "--write"}) == Words{"--write-bps", "--write-iops"});
+    CHECK(shown({"doctor", "--format=j"}) == Words{"--format=json"});
     const auto all = shown({"run", "--"});
     CHECK(std::ranges::find(all, "--env-file") != all.end());
     CHECK(complete({"run", "--env-file", ""}).from == From::Files);
@@ -58,6 +61,8 @@ TEST_CASE("names are those of volumes, jobs and bases, where one of them stands"
     CHECK(complete({"volume", "restore", ""}).from == From::Trash);
     CHECK(complete({"volume", "create", ""}).from == From::Words);
     CHECK(complete({"volume", "rename", "a", ""}).from == From::Words);
+    CHECK(complete({"volume", "resize", ""}).from == From::Volumes);
+    CHECK(complete({"volume", "usage", "a", ""}).from == From::Volumes);
     CHECK(complete({"volume", "attach", ""}).from == From::Volumes);
     CHECK(complete({"volume", "attach", "a", ""}).from == From::Jobs);
     CHECK(complete({"volume", "attach", "a", "b", ""}).from == From::Words);

@@ -252,8 +252,8 @@ TEST_CASE("attach and detach take a volume and a job") {
 }
 
 TEST_CASE("the help of each command ends with examples that are commands") {
-    for (const std::string command :
-         {"create", "list", "inspect", "label", "rename", "remove", "restore", "protect", "unprotect", "attach", "detach"}) {
+    for (const std::string command : {"create", "list", "inspect", "usage", "label", "rename", "resize", "remove", "restore", "protect",
+                                      "unprotect", "attach", "detach"}) {
         CAPTURE(command);
         const auto text = taken<ShowText>({"volume", command, "--help"}).text;
         const auto start = text.find("\nExample");

@@ -117,3 +117,15 @@ TEST_CASE("mke2fs keeps what was preallocated, and depends on no configuration")
     REQUIRE(features != words.end());
     CHECK((features + 1)->starts_with("none,has_journal,"));
 }
+
+TEST_CASE("a resized image is larger than a new one by a sixteenth, as far as ext4 goes") {
+    for (const std::uint64_t size : kSizes) {
+        const std::uint64_t resized = resized_image_bytes_for(size, 0);
+        constexpr std::uint64_t kMost = 0xFFFFFFFF * std::uint64_t{4096};
+        CHECK(resized >= std::min(image_bytes_for(size, 0) + size / 16, kMost));
+        CHECK(resized < image_bytes_for(size, 0) + size / 16 + 8192);
+        CHECK(resized % 4096 == 0);
+    }
+    CHECK(resized_image_bytes_for(16 * kTiB, 0) == 0);
+    CHECK(resized_image_bytes_for(kMiB, std::uint64_t{1} << 32U) == 0);
+}

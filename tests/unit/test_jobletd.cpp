@@ -1,6 +1,7 @@
 // jobletd's parts that need no root: its command line, the descriptor store, the pace of restarts, the filter's table.
 #include <doctest/doctest.h>
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -17,6 +18,7 @@
 #include "api-unpriv/filter_table.h"
 #include "broker-root/broker/filter_table.h"
 #include "broker-root/jobletd/arguments.h"
+#include "broker-root/jobletd/controllers.h"
 #include "broker-root/jobletd/descriptor_store.h"
 #include "broker-root/jobletd/filter_table.h"
 #include "broker-root/jobletd/install_host.h"
@@ -75,6 +77,7 @@ TEST_CASE("jobletd: what is no command line of ours is refused, with what is all
                                                                    {"--api-uid", "2147352576"}, // the foreign range
                                                                    {"--print-config"},
                                                                    {"--print-config", "worker"},
+                                                                   {"--enable-controllers=1"},
                                                                    {"--version=1"}}) {
         CAPTURE(words.back());
         const auto parsed = parse(words);
@@ -83,6 +86,9 @@ TEST_CASE("jobletd: what is no command line of ours is refused, with what is all
     }
     CHECK(parse({"--api-uid", "1"})->api_uid == 1U);
     CHECK(parse({"--api-uid", "4294967294"})->api_uid == 4294967294U);
+    CHECK_FALSE(parse({})->enable_controllers);
+    CHECK(parse({"--enable-controllers", "--root", "/srv"})->enable_controllers);
+    CHECK(kUsage.find("--enable-controllers  ") != std::string_view::npos);
     CHECK(parse({"--print-config", "broker"})->action == Action::PrintBrokerConfig);
     CHECK(parse({"--print-config=api"})->action == Action::PrintApiConfig);
     CHECK(parse({"--version"})->action == Action::ShowVersion);
@@ -161,6 +167,11 @@ TEST_CASE("jobletd: hands on no capability that no service has") {
                             CAP_SETFCAP, CAP_BPF, CAP_NET_RAW}) {
         CHECK((kHandedOn & bit(never)) == 0);
     }
+    // Of these two a worker has the use for one call, where the machine has them; nobody else has
+    CHECK(kOnDemand == (bit(CAP_SYS_RESOURCE) | bit(CAP_DAC_READ_SEARCH)));
+    for (const auto& service : kServices) {
+        CHECK(service.on_demand == (service.role == Role::Worker ? kOnDemand : 0));
+    }
     CHECK(service_of(static_cast<Role>(0)) == nullptr);
     CHECK(service_of(static_cast<Role>(5)) == nullptr);
 }
@@ -197,6 +208,23 @@ std::string contents_of(const std::filesystem::path& path) {
     std::ostringstream out;
     out << file.rdbuf();
     return out.str();
+}
+
+TEST_CASE("jobletd: a group hands on what it has of the four controllers, and what it does already is left alone") {
+    const RootForBases root;
+    const std::filesystem::path group = root.layout().root;
+    const Fd directory(::open(group.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    // A file takes the place of the kernel's: it shows the text of the last write
+    const auto after = [&](const char* has, const char* hands_on) {
+        std::ofstream(group / "cgroup.controllers") << has;
+        std::ofstream(group / "cgroup.subtree_control") << hands_on;
+        hand_on_controllers(directory.get(), "a group of this test");
+        return contents_of(group / "cgroup.subtree_control");
+    };
+    CHECK(after("cpuset memory hugetlb\n", "") == "+memory");
+    CHECK(after("cpu io memory pids\n", "cpu io memory pids\n") == "cpu io memory pids\n");
+    CHECK(after("cpu pids\n", "pids\n") == "+cpu\n");
+    CHECK(after("cpuset hugetlb\n", "") == "");
 }
 
 // Paths below `base`, with what is there: a file's contents after "=", a link's after ">", a directory's mode.

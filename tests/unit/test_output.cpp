@@ -70,7 +70,8 @@ TEST_CASE("JSON has exactly the promised keys, in their order") {
         keys.push_back(key);
     }
     CHECK(keys == std::vector<std::string>{"id", "name", "type", "size_bytes", "status", "created_at", "last_used", "current_job_id",
-                                           "labels", "owner", "backend", "enforcement", "inodes", "protected", "trashed_until"});
+                                           "labels", "owner", "backend", "enforcement", "inodes", "protected", "trashed_until",
+                                           "soft_size_bytes", "soft_inodes", "io", "no_swap"});
     CHECK(json["size_bytes"] == std::uint64_t{3} << 29U);
     CHECK(json["created_at"] == "2023-11-14T22:13:20Z");
     CHECK(json["last_used"] == "2023-11-14T22:14:20Z");
@@ -94,6 +95,38 @@ TEST_CASE("what there is not is null, and labels are an object all the same") {
     CHECK(json["current_job_id"].is_null());
     CHECK(json["trashed_until"].is_null());
     CHECK(json["labels"] == nlohmann::json::object());
+    CHECK(json["soft_size_bytes"].is_null());
+    CHECK(json["soft_inodes"].is_null());
+    CHECK(json["io"]["read_bytes"].is_null());
+    CHECK(json["no_swap"].is_null());
+}
+
+TEST_CASE("limits of a volume are in JSON as numbers, and for people with their units") {
+    auto view = unused("data");
+    view.soft_size_bytes = std::uint64_t{1} << 30U;
+    view.soft_inodes = 800;
+    view.io = {.read_bytes = 0, .write_bytes = 10485760, .read_operations = 0, .write_operations = 100};
+    const auto json = nlohmann::ordered_json::parse(render_volume(view, Format::Json));
+    CHECK(json["soft_size_bytes"] == std::uint64_t{1} << 30U);
+    CHECK(json["soft_inodes"] == 800);
+    CHECK(json["io"].dump() == R"({"read_bytes":null,"write_bytes":10485760,"read_operations":null,"write_operations":100})");
+    const auto text = render_volume(view, Format::Table);
+    for (const char* line : {"Soft size      1.0 GiB (1073741824 bytes)\n", "Soft inodes    800\n", "Jobs read      not limited\n",
+                             "Jobs write     10.0 MiB/s, 100 operations/s\n"}) {
+        CHECK(text.find(line) != std::string::npos);
+    }
+    CHECK(text.find("Swap") == std::string::npos);
+    CHECK(render_volume(unused("data"), Format::Table).find("Soft size      none\n") != std::string::npos);
+}
+
+TEST_CASE("of a volume in memory is told whether it can be in swap") {
+    auto view = unused("cache");
+    view.no_swap = true;
+    CHECK(nlohmann::json::parse(render_volume(view, Format::Json))["no_swap"] == true);
+    CHECK(render_volume(view, Format::Table).find("Swap           never\n") != std::string::npos);
+    view.no_swap = false;
+    CHECK(nlohmann::json::parse(render_volume(view, Format::Json))["no_swap"] == false);
+    CHECK(render_volume(view, Format::Table).find("Swap           possible\n") != std::string::npos);
 }
 
 TEST_CASE("an empty list is [] in JSON and YAML, and only titles in a table") {
@@ -120,7 +153,7 @@ TEST_CASE("YAML says what JSON says, also for names that look like other things"
         CHECK(yaml[1]["labels"]["team"].as<std::string>() == "blue");
         CHECK(yaml[1]["protected"].as<bool>() == false);
         CHECK(yaml[1]["protected"].Scalar() == "false");
-        CHECK(yaml[1].size() == 15);
+        CHECK(yaml[1].size() == 19);
     }
 }
 

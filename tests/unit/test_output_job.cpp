@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include <nlohmann/json.hpp>
@@ -38,6 +39,17 @@ JobView killed() {
     return job;
 }
 
+LimitsView full_limits() {
+    LimitsView limits;
+    limits.memory_bytes = std::uint64_t{512} << 20U;
+    limits.processes = 100;
+    limits.cpu_milli = 1500;
+    limits.io = {.read_bytes = 4096, .write_bytes = 0, .read_operations = 0, .write_operations = 50};
+    limits.devices = {"8:0", "7:3"};
+    limits.controllers = {"cpu", "io", "memory", "pids"};
+    return limits;
+}
+
 std::vector<std::string> keys_of(const Json& json) {
     std::vector<std::string> keys;
     for (const auto& [key, value] : json.items()) {
@@ -50,8 +62,8 @@ std::vector<std::string> keys_of(const Json& json) {
 
 TEST_CASE("JSON of a job has exactly the promised keys, in their order") {
     const auto json = Json::parse(render_job(running(), Format::Json));
-    CHECK(keys_of(json) ==
-          std::vector<std::string>{"id", "name", "owner", "state", "started_at", "exit", "command", "base", "volumes", "host_name"});
+    CHECK(keys_of(json) == std::vector<std::string>{"id", "name", "owner", "state", "started_at", "exit", "command", "base", "volumes",
+                                                    "host_name", "limits"});
     CHECK(json["exit"].is_null());
     CHECK(json["command"] == Json{"sh", "-c", "echo it's"});
     CHECK(keys_of(json["volumes"][0]) == std::vector<std::string>{"volume", "name", "target", "read_only"});
@@ -62,6 +74,54 @@ TEST_CASE("JSON of a job has exactly the promised keys, in their order") {
     auto job = killed();
     job.exit = ExitView{.code = 0, .signal = std::nullopt, .status = 0, .reason = "exited with code 0", .ended_ns = 0};
     CHECK(Json::parse(render_job(job, Format::Json))["exit"]["code"] == 0);
+}
+
+TEST_CASE("limits of a job are what the kernel holds, and null or \"not limited\" where it holds nothing") {
+    auto job = running();
+    CHECK(Json::parse(render_job(job, Format::Json))["limits"].is_null());
+    CHECK(render_job(job, Format::Table).find("Memory") == std::string::npos);
+    job.limits = full_limits();
+    CHECK(Json::parse(render_job(job, Format::Json))["limits"].dump() ==
+          R"({"memory_bytes":536870912,"swap_bytes":0,"processes":100,"cpus":1.5,)"
+          R"("io":{"read_bytes":4096,"write_bytes":null,"read_operations":null,"write_operations":50},)"
+          R"("devices":["8:0","7:3"],"controllers":["cpu","io","memory","pids"]})");
+    CHECK(render_job(job, Format::Table)
+              .ends_with("Memory         512.0 MiB\n"
+                         "Swap           none\n"
+                         "Processes      100\n"
+                         "CPUs           1.5\n"
+                         "Reads          4.0 KiB/s\n"
+                         "Writes         50 operations/s\n"
+                         "Devices        8:0, 7:3\n"
+                         "Controllers    cpu, io, memory, pids\n"));
+    CHECK(YAML::Load(render_job(job, Format::Yaml))["limits"]["cpus"].Scalar() == "1.5");
+    // No controller of memory: swap is not held either
+    job.limits = LimitsView{};
+    CHECK(Json::parse(render_job(job, Format::Json))["limits"]["swap_bytes"].is_null());
+    CHECK(Json::parse(render_job(job, Format::Json))["limits"]["controllers"] == Json::array());
+    CHECK(render_job(job, Format::Table)
+              .ends_with("Memory         not limited\n"
+                         "Swap           not limited\n"
+                         "Processes      not limited\n"
+                         "CPUs           not limited\n"
+                         "Reads          not limited\n"
+                         "Writes         not limited\n"
+                         "Devices        -\n"
+                         "Controllers    -\n"));
+}
+
+TEST_CASE("parts of a CPU are told to the thousandth") {
+    auto job = running();
+    for (const auto& [milli, text, number] : {std::tuple{10, "0.01", "0.01"},
+                                              {999, "0.999", "0.999"},
+                                              {1000, "1", "1.0"},
+                                              {2250, "2.25", "2.25"},
+                                              {1000000, "1000", "1000.0"}}) {
+        job.limits = full_limits();
+        job.limits->cpu_milli = static_cast<std::uint64_t>(milli);
+        CHECK(render_job(job, Format::Table).find("CPUs           " + std::string(text) + "\n") != std::string::npos);
+        CHECK(Json::parse(render_job(job, Format::Json))["limits"]["cpus"].dump() == number);
+    }
 }
 
 TEST_CASE("YAML of jobs says what JSON says") {
@@ -134,6 +194,10 @@ TEST_CASE("a world is a block for people, and an object for programs") {
                                                 "/volumes/data  volume data\n");
     const auto json = Json::parse(render_world(world, Format::Json));
     CHECK(json["timeout_seconds"] == 7200);
+    CHECK(json["limits"].is_null());
+    world.limits = full_limits();
+    CHECK(Json::parse(render_world(world, Format::Json))["limits"]["processes"] == 100);
+    CHECK(render_world(world, Format::Table).find("Environment    HOME=/work\nMemory         512.0 MiB\n") != std::string::npos);
     CHECK(json["log_max_bytes"].is_null());
     CHECK(json["mounts"][1]["size_bytes"] == 1048576);
     CHECK(json["mounts"][2]["volume"] == "data");

@@ -9,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-#include "shared/protocol.h"
+#include "shared/protocol_messages.h"
 
 using namespace joblet;
 using namespace joblet::protocol;
@@ -63,6 +63,12 @@ LabelVolume good_label() {
 RenameVolume good_rename() {
     auto r = good_with_id<RenameVolume>(7);
     r.name = NameText("data");
+    return r;
+}
+
+ResizeVolume good_resize() {
+    auto r = good_with_id<ResizeVolume>(7);
+    r.size_bytes = kVolumeSizeMin;
     return r;
 }
 
@@ -135,6 +141,9 @@ TEST_CASE("every request of the table decodes to itself, at its exact size and n
     check_good(good_with_id<AdminRead>(7));
     check_good(good_with_id<OpenLog>(7));
     check_good(with_header<ListBases>(0));
+    check_good(good_resize());
+    check_good(good_with_id<MeasureVolume>(7));
+    check_good(with_header<HostReport>(7));
 }
 
 TEST_CASE("the table has each type once and what is not in it does not decode") {
@@ -258,6 +267,100 @@ TEST_CASE("the options of a job decode up to their bounds and not beyond") {
     check_bad<O>("zero is not zero", good_with_id<O>(7), [](O& r) { r.zero = 1; });
 }
 
+TEST_CASE("limits of a volume decode up to their bounds and not beyond") {
+    using C = CreateVolume;
+    auto most = good_create();
+    most.inodes = kVolumeSizeMin / kBytesPerInodeMin;
+    most.soft_size_bytes = kVolumeSizeMin - 1;
+    most.soft_inodes = most.inodes - 1;
+    most.io = {kIoLimitMax, kIoLimitMax, kIoLimitMax, kIoLimitMax};
+    check_good(most);
+    auto least = good_create();
+    least.soft_size_bytes = 1;
+    least.soft_inodes = kVolumeSizeMin / kBytesPerInodeMin; // of a number of inodes that nobody asked for
+    least.io = {kIoBytesMin, kIoBytesMin, kIoOperationsMin, kIoOperationsMin};
+    check_good(least);
+    auto memory = good_create();
+    memory.type = VolumeType::Memory;
+    check_good(memory);
+    check_bad<C>("a soft limit that is not below", most, [](C& r) { ++r.soft_size_bytes; });
+    check_bad<C>("a soft limit of inodes that is not below", most, [](C& r) { ++r.soft_inodes; });
+    check_bad<C>("more soft inodes than there is room for", least, [](C& r) { ++r.soft_inodes; });
+    check_bad<C>("too many bytes read", most, [](C& r) { ++r.io.read_bytes; });
+    check_bad<C>("too many bytes written", most, [](C& r) { ++r.io.write_bytes; });
+    check_bad<C>("too many reads", most, [](C& r) { ++r.io.read_operations; });
+    check_bad<C>("too many writes", most, [](C& r) { ++r.io.write_operations; });
+    check_bad<C>("too few bytes read", least, [](C& r) { --r.io.read_bytes; });
+    check_bad<C>("too few bytes written", least, [](C& r) { --r.io.write_bytes; });
+    check_bad<C>("one read a second", most, [](C& r) { r.io.read_operations = 1; });
+    check_bad<C>("I/O of memory", memory, [](C& r) { r.io.read_operations = 2; });
+    using R = ResizeVolume;
+    auto largest = good_resize();
+    largest.size_bytes = kVolumeSizeMax;
+    largest.inodes = kVolumeSizeMax / kBytesPerInodeMin;
+    largest.soft_size_bytes = kVolumeSizeMax - 1;
+    largest.soft_inodes = largest.inodes - 1;
+    check_good(largest);
+    auto only_soft = good_with_id<R>(7);
+    only_soft.soft_size_bytes = only_soft.soft_inodes = kNoSoftLimit;
+    check_good(only_soft);
+    only_soft.soft_size_bytes = 0;
+    check_good(only_soft);
+    auto only_inodes = good_with_id<R>(7);
+    only_inodes.inodes = 1;
+    check_good(only_inodes);
+    check_bad<R>("no id", good_resize(), [](R& r) { r.id = {}; });
+    check_bad<R>("nothing", good_resize(), [](R& r) { r.size_bytes = 0; });
+    check_bad<R>("too small", good_resize(), [](R& r) { --r.size_bytes; });
+    check_bad<R>("too large", largest, [](R& r) { ++r.size_bytes; });
+    check_bad<R>("too many inodes", largest, [](R& r) { ++r.inodes; });
+    check_bad<R>("a soft limit that is not below", largest, [](R& r) { ++r.soft_size_bytes; });
+    check_bad<R>("a soft limit of inodes that is not below", largest, [](R& r) { ++r.soft_inodes; });
+    check_bad<R>("almost none", largest, [](R& r) { r.soft_size_bytes = kNoSoftLimit - 1; });
+    using M = MeasureVolume;
+    auto by_admin = good_with_id<M>(7);
+    by_admin.authority = Authority::Admin;
+    check_good(by_admin);
+    check_bad<M>("no id", by_admin, [](M& r) { r.id = {}; });
+    check_bad<M>("no such authority", by_admin, [](M& r) { r.authority = static_cast<Authority>(2); });
+    check_bad<M>("zero is not zero", by_admin, [](M& r) { r.zero = 1; });
+    using H = HostReport;
+    auto report = with_header<H>(7);
+    report.authority = Authority::Admin;
+    check_good(report);
+    check_bad<H>("no such authority", report, [](H& r) { r.authority = static_cast<Authority>(2); });
+    check_bad<H>("zero is not zero", report, [](H& r) { r.zero = 1; });
+}
+
+TEST_CASE("limits of a job decode up to their bounds and not beyond") {
+    using S = StartJob;
+    auto most = good_start();
+    most.memory_bytes = most.swap_bytes = kVolumeSizeMax;
+    most.processes = kProcessesMax;
+    most.cpu_milli = kCpuMilliMax;
+    most.io = {kIoLimitMax, kIoLimitMax, kIoLimitMax, kIoLimitMax};
+    check_good(most);
+    auto least = good_start();
+    least.memory_bytes = kMemoryMin;
+    least.processes = kProcessesMin;
+    least.cpu_milli = kCpuMilliMin;
+    least.io = {kIoBytesMin, kIoBytesMin, kIoOperationsMin, kIoOperationsMin};
+    check_good(least);
+    auto only_swap = good_start();
+    only_swap.swap_bytes = 1;
+    check_good(only_swap);
+    check_bad<S>("too much memory", most, [](S& r) { ++r.memory_bytes; });
+    check_bad<S>("too much swap", most, [](S& r) { ++r.swap_bytes; });
+    check_bad<S>("too many processes", most, [](S& r) { ++r.processes; });
+    check_bad<S>("too many CPUs", most, [](S& r) { ++r.cpu_milli; });
+    check_bad<S>("too many bytes written", most, [](S& r) { ++r.io.write_bytes; });
+    check_bad<S>("too many writes", most, [](S& r) { ++r.io.write_operations; });
+    check_bad<S>("too little memory", least, [](S& r) { --r.memory_bytes; });
+    check_bad<S>("too few processes", least, [](S& r) { --r.processes; });
+    check_bad<S>("too little of a CPU", least, [](S& r) { --r.cpu_milli; });
+    check_bad<S>("too few bytes read", least, [](S& r) { --r.io.read_bytes; });
+}
+
 TEST_CASE("random bytes decode to nothing, or to a request whose every field is meaningful") {
     std::mt19937 random(20260101); // a fixed seed: the same bytes each time
     std::vector<std::byte> bytes(kRequestSizeMax);
@@ -278,6 +381,14 @@ TEST_CASE("random bytes decode to nothing, or to a request whose every field is 
             if (const auto* create = std::get_if<CreateVolume>(&*result)) {
                 CHECK(is_valid_name(create->name.view()));
                 CHECK(create->size_bytes >= kVolumeSizeMin);
+                CHECK(create->soft_size_bytes < create->size_bytes);
+                CHECK((create->type == VolumeType::Filesystem || create->io == IoLimits{}));
+            } else if (const auto* resize = std::get_if<ResizeVolume>(&*result)) {
+                CHECK_FALSE(resize->id.is_none());
+                CHECK((resize->size_bytes == 0 || resize->size_bytes >= kVolumeSizeMin));
+                CHECK((resize->soft_size_bytes == kNoSoftLimit || resize->size_bytes == 0 || resize->soft_size_bytes < resize->size_bytes));
+            } else if (const auto* measure = std::get_if<MeasureVolume>(&*result)) {
+                CHECK_FALSE(measure->id.is_none());
             }
         }
     }

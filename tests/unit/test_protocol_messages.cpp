@@ -4,7 +4,7 @@
 #include <cstring>
 #include <span>
 
-#include "shared/protocol.h"
+#include "shared/protocol_messages.h"
 
 using namespace joblet;
 using namespace joblet::protocol;
@@ -32,7 +32,14 @@ TEST_CASE("messages of the broker decode to themselves and not with a field spoi
     changed.volume.status = VolumeStatus::Available;
     CHECK(decode_one(changed).error() == DecodeError::Field);
     changed.volume.trashed_until_ns = 0;
-    changed.volume.flags = kVolumeProtected << 1U;
+    changed.volume.flags = kVolumeProtected | kVolumeNoSwap;
+    CHECK(decode_one(changed).has_value());
+    changed.volume.io = {kIoBytesMin, kIoLimitMax, kIoOperationsMin, kIoLimitMax};
+    CHECK(decode_one(changed).has_value());
+    changed.volume.io.read_bytes = kIoBytesMin - 1;
+    CHECK(decode_one(changed).error() == DecodeError::Field);
+    changed.volume.io = {};
+    changed.volume.flags = kVolumeNoSwap << 1U;
     CHECK(decode_one(changed).error() == DecodeError::Field);
 
     Connection connection;
@@ -94,7 +101,7 @@ TEST_CASE("replies about jobs and bases decode to themselves and not with a fiel
     CHECK(decode_one(world).error() == DecodeError::Field);
     CHECK(decode_one(world.reply).error() == DecodeError::Size); // a start that succeeded says what the job has
     world.reply.code = ErrorCode::LimitExceeded;
-    world.reply.which = static_cast<std::uint32_t>(LimitKind::LogSize);
+    world.reply.which = static_cast<std::uint32_t>(LimitKind::VolumeUsage); // the last
     CHECK(decode_one(world.reply).has_value());
     ++world.reply.which;
     CHECK(decode_one(world.reply).error() == DecodeError::Field);
@@ -128,6 +135,98 @@ TEST_CASE("replies about jobs and bases decode to themselves and not with a fiel
     log.code = ErrorCode::NotFound;
     CHECK(decode_one(log).has_value());
     CHECK(decode_one(log, kLogDescriptors).error() == DecodeError::Descriptors);
+}
+
+TEST_CASE("what a job is held to decodes only with a controller that holds it") {
+    JobChanged job;
+    job.job.id = make_random_id<JobId>();
+    job.job.state = JobState::Running;
+    auto& limits = job.job.limits;
+    JobWorld world;
+    world.reply.request = RequestType::StartJob;
+    world.reply.sequence = 3;
+    const auto decodes = [&]() {
+        world.limits = limits;
+        const bool as_news = decode_message(std::as_bytes(std::span(&job, 1)), 0).has_value();
+        const bool as_reply = decode_message(std::as_bytes(std::span(&world, 1)), 0).has_value();
+        CHECK(as_news == as_reply);
+        return as_news;
+    };
+    limits.memory_bytes = 1;
+    limits.processes = 1;
+    limits.cpu_milli = 1;
+    limits.io.read_operations = 2;
+    limits.controllers = kControllersAll;
+    CHECK(decodes());
+    for (const auto missing : {kControllerCpu, kControllerIo, kControllerMemory, kControllerPids}) {
+        limits.controllers = kControllersAll & ~missing;
+        CHECK_FALSE(decodes());
+    }
+    limits.controllers = kControllersAll + 1;
+    CHECK_FALSE(decodes());
+    limits = {};
+    limits.device_count = kDevicesMax;
+    CHECK(decodes());
+    ++limits.device_count;
+    CHECK_FALSE(decodes());
+    limits = {};
+    limits.controllers = kControllerIo;
+    limits.io.write_bytes = kIoBytesMin - 1;
+    CHECK_FALSE(decodes());
+}
+
+TEST_CASE("what a volume holds, and what the host can hold, decode to themselves and not with a field spoilt") {
+    const auto decode_one = [](const auto& message, std::size_t descriptors = 0) {
+        return decode_message(std::as_bytes(std::span(&message, 1)), descriptors);
+    };
+    VolumeMeasure measure;
+    measure.reply.request = RequestType::MeasureVolume;
+    measure.reply.sequence = 3;
+    measure.usage = {~std::uint64_t{0}, 1, 2, 3, 4, 5, 6, 7};
+    REQUIRE(decode_one(measure).has_value());
+    CHECK(std::holds_alternative<VolumeMeasure>(*decode_one(measure)));
+    CHECK(decode_one(measure, 1).error() == DecodeError::Descriptors);
+    CHECK(decode_one(measure.reply).error() == DecodeError::Size);
+    measure.usage.bytes_grace_ns = -1;
+    CHECK(decode_one(measure).error() == DecodeError::Field);
+    measure.usage.bytes_grace_ns = 0;
+    measure.usage.inodes_grace_ns = -1;
+    CHECK(decode_one(measure).error() == DecodeError::Field);
+
+    HostFacts good;
+    good.reply.request = RequestType::HostReport;
+    good.reply.sequence = 3;
+    good.reply.count = kDifferencesMax;
+    for (std::size_t i = 0; i < kDifferencesMax; ++i) {
+        good.differences.at(i).kind = static_cast<DifferenceKind>(1 + i % (kDifferenceKindCount - 1));
+    }
+    good.backends[0] = {Backend::ProjectQuota, ErrorCode::Quarantined, Step::Survey, 1};
+    good.chosen_backend = static_cast<std::uint32_t>(Backend::Btrfs);
+    good.controllers = good.required_controllers = kControllersAll;
+    good.flags = kHostSurveyed | kHostNoSwap | kHostOnlineGrow;
+    good.device_count = kStoreDevicesMax;
+    REQUIRE(decode_one(good).has_value());
+    CHECK(std::holds_alternative<HostFacts>(*decode_one(good)));
+    CHECK(decode_one(good.reply).error() == DecodeError::Size);
+    const auto is_refused = [&](const auto& spoil) {
+        HostFacts facts = good;
+        spoil(facts);
+        const auto result = decode_one(facts);
+        return !result && result.error() == DecodeError::Field;
+    };
+    CHECK(is_refused([](HostFacts& f) { ++f.reply.count; }));
+    CHECK(is_refused([](HostFacts& f) { f.backends[3].backend = static_cast<Backend>(9); }));
+    CHECK(is_refused([](HostFacts& f) { f.backends[3].code = static_cast<ErrorCode>(kErrorCodeCount); }));
+    CHECK(is_refused([](HostFacts& f) { f.backends[3].step = static_cast<Step>(kStepCount); }));
+    CHECK(is_refused([](HostFacts& f) { f.backends[3].sys_errno = -1; }));
+    CHECK(is_refused([](HostFacts& f) { f.chosen_backend = 5; }));
+    CHECK(is_refused([](HostFacts& f) { f.controllers = kControllersAll + 1; }));
+    CHECK(is_refused([](HostFacts& f) { f.required_controllers = kControllersAll + 1; }));
+    CHECK(is_refused([](HostFacts& f) { f.flags = kHostOnlineGrow << 1U; }));
+    CHECK(is_refused([](HostFacts& f) { ++f.device_count; }));
+    CHECK(is_refused([](HostFacts& f) { f.differences[kDifferencesMax - 1].kind = static_cast<DifferenceKind>(0); }));
+    CHECK(is_refused([](HostFacts& f) { f.differences[0].kind = static_cast<DifferenceKind>(kDifferenceKindCount); }));
+    CHECK(is_refused([](HostFacts& f) { f.differences[0].zero = 1; }));
 }
 
 TEST_CASE("an exit record says only what a stage, or the broker for it, can know") {

@@ -66,6 +66,9 @@ Volume some_volume(std::uint8_t number) {
     volume.entry.last_used_ns = 3;
     volume.entry.flags = protocol::kVolumeProtected;
     volume.entry.trashed_until_ns = 4;
+    volume.entry.soft_size_bytes = 5;
+    volume.entry.soft_inodes = 6;
+    volume.entry.io = {4096, protocol::kIoLimitMax, 7, 8};
     volume.labels = {{"env", "prod"}, {"z", ""}};
     return volume;
 }
@@ -84,6 +87,15 @@ Job some_job(std::uint8_t number) {
     job.exit.flags = kExitOutOfMemory;
     job.detached = true;
     job.remove_at_end = true;
+    job.limits.memory_bytes = protocol::kVolumeSizeMax;
+    job.limits.swap_bytes = 1;
+    job.limits.processes = 2;
+    job.limits.cpu_milli = 1500;
+    job.limits.io = {4096, 5000, 3, 4};
+    job.limits.controllers = protocol::kControllersAll;
+    job.limits.device_count = 2;
+    job.limits.devices[0] = {8, 16};
+    job.limits.devices[1] = {7, 4'000'000'000U};
     job.name = std::string("name");
     job.command = {"sh", "-c", "\xff\x01", ""};
     job.base = std::string("minimal");
@@ -171,6 +183,9 @@ TEST_CASE("volumes, labels and jobs are read back as they were written") {
     CHECK(volume.entry.last_used_ns == expected.entry.last_used_ns);
     CHECK(volume.entry.flags == expected.entry.flags);
     CHECK(volume.entry.trashed_until_ns == expected.entry.trashed_until_ns);
+    CHECK(volume.entry.soft_size_bytes == 5);
+    CHECK(volume.entry.soft_inodes == 6);
+    CHECK(volume.entry.io == expected.entry.io);
 
     const auto jobs = database->load_jobs();
     REQUIRE(jobs);
@@ -186,6 +201,15 @@ TEST_CASE("volumes, labels and jobs are read back as they were written") {
     CHECK(job.exit.flags == kExitOutOfMemory);
     CHECK(job.detached);
     CHECK(job.remove_at_end);
+    const auto& limits = job.limits;
+    CHECK(limits.memory_bytes == protocol::kVolumeSizeMax);
+    CHECK(limits.swap_bytes == 1);
+    CHECK(limits.processes == 2);
+    CHECK(limits.cpu_milli == 1500);
+    CHECK(limits.io == some_job(2).limits.io);
+    CHECK(limits.controllers == protocol::kControllersAll);
+    REQUIRE(limits.device_count == 2);
+    CHECK(limits.devices == some_job(2).limits.devices); // in their order, once each
 }
 
 TEST_CASE("what was not committed is not there") {
@@ -248,6 +272,9 @@ TEST_CASE("a database of the first version is brought up to date, and its rows s
         CHECK(jobs->front().volumes.front().target == "/data");
         CHECK_FALSE(jobs->front().detached);
         CHECK_FALSE(jobs->front().remove_at_end);
+        CHECK(jobs->front().limits.controllers == 0);
+        CHECK(jobs->front().limits.device_count == 0);
+        CHECK(volume.entry.io == protocol::IoLimits{});
         volume.entry.flags = protocol::kVolumeProtected;
         REQUIRE(database->begin());
         REQUIRE(database->put(volume));

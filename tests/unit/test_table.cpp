@@ -33,6 +33,19 @@ TEST_CASE("a text is cut between characters, and says so") {
     CHECK(cut("\xe6\xbc\xa2\xe5\xad\x97", 2) == "…");
 }
 
+TEST_CASE("a text is parted at spaces, and what is too long anywhere") {
+    using Lines = std::vector<std::string>;
+    CHECK(wrapped("one two three", 100) == Lines{"one two three"});
+    CHECK(wrapped("one two three", 7) == Lines{"one two", "three"});
+    CHECK(wrapped("one two three", 6) == Lines{"one", "two", "three"});
+    CHECK(wrapped("one twothree", 4) == Lines{"one", "twot", "hree"});
+    CHECK(wrapped("abcdefgh x", 3) == Lines{"abc", "def", "gh", "x"});
+    CHECK(wrapped("abcdefgh x", 4) == Lines{"abcd", "efgh", "x"});
+    CHECK(wrapped("\xe6\xbc\xa2\xe5\xad\x97", 3) == Lines{"\xe6\xbc\xa2", "\xe5\xad\x97"});
+    CHECK(wrapped("\xe6\xbc\xa2\xe5\xad\x97", 1) == Lines{"\xe6\xbc\xa2", "\xe5\xad\x97"});
+    CHECK(wrapped("", 5) == Lines{""});
+}
+
 TEST_CASE("columns are as wide as what is in them, and no line ends with spaces") {
     const std::vector<TableColumn> columns = {{"A", "caf\xc3\xa9", "x"}, {"LONG", "1", ""}};
     CHECK(render_columns(columns, std::nullopt) == "A     LONG\ncaf\xc3\xa9  1\nx\n");

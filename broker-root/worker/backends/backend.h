@@ -36,6 +36,11 @@ class Backend {
     [[nodiscard]] virtual Outcome<Fd> open(int directory, const VolumeRecord& record, const Attachment& attachment) const = 0;
     // While the descriptor is open nothing can be attached; EWOULDBLOCK if it is attached, whoever did it.
     [[nodiscard]] virtual kernel::Result<Fd> claim(int directory) const = 0;
+    // What is used of it. mounted: the volume's root in a job that has it, or -1; nothing is walked.
+    [[nodiscard]] virtual Outcome<protocol::Usage> measure(int directory, const VolumeRecord& record, int mounted) const = 0;
+    // The limit from now on, checked against what is used; on failure it is as it was. LimitExceeded says that `used` is beyond it.
+    // mounted: as for measure.
+    [[nodiscard]] virtual Outcome<void> resize(int directory, const VolumeRecord& before, const VolumeRecord& after, int mounted) const = 0;
     // Of a volume in trash or staging. Not an error if there is nothing.
     [[nodiscard]] virtual Outcome<void> remove(int directory) const = 0;
 };

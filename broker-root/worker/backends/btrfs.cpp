@@ -7,20 +7,24 @@
 #include "broker-root/kernel/btrfs.h"
 #include "broker-root/kernel/mount.h"
 #include "broker-root/kernel/record_io.h"
-#include "broker-root/layout.h"
+#include "broker-root/worker/backends/data_directory.h"
 
 namespace joblet::worker {
 namespace {
 
 constexpr auto kSubvolume = "subvolume";
-constexpr auto kData = "data";
-constexpr std::uint32_t kMode = 0700;
 
 // The limit counts the subvolume's own tree, too. Measured: 32 KiB let a file of the size asked for be written in one go; in
 // pieces of 4 KiB, each synced, every one costs 78 bytes in leaves that are not full, up to a thirty-second of the size.
 std::uint64_t limit_for(std::uint64_t size_bytes) {
     constexpr std::uint64_t kTreeBytes = 65536;
     return size_bytes + size_bytes / 32 + kTreeBytes;
+}
+
+Outcome<void> limit(int directory, int subvolume, std::uint64_t bytes) {
+    const auto id = kernel::subvolume_id(subvolume);
+    const auto limited = id ? kernel::limit_subvolume(directory, *id, bytes) : std::unexpected(id.error());
+    return limited ? Outcome<void>() : failed(Step::LimitSubvolume, limited.error());
 }
 
 Outcome<Fd> make_limited(int directory, std::uint64_t bytes) {
@@ -31,11 +35,11 @@ Outcome<Fd> make_limited(int directory, std::uint64_t bytes) {
     if (!subvolume) {
         return failed(Step::MakeSubvolume, subvolume.error());
     }
-    if (const auto changed = kernel::change_mode(subvolume->get(), kMode); !changed) {
+    if (const auto changed = kernel::change_mode(subvolume->get(), kHolderMode); !changed) {
         return failed(Step::MakeSubvolume, changed.error());
     }
-    if (const auto limited = kernel::limit_subvolume(subvolume->get(), bytes); !limited) {
-        return failed(Step::LimitSubvolume, limited.error());
+    if (const auto limited = limit(directory, subvolume->get(), bytes); !limited) {
+        return std::unexpected(limited.error());
     }
     return std::move(*subvolume);
 }
@@ -50,15 +54,8 @@ Outcome<Fd> BtrfsBackend::create(int directory, const VolumeRecord& record, std:
     if (!subvolume) {
         return std::unexpected(subvolume.error());
     }
-    if (const auto made = kernel::make_directory(subvolume->get(), kData, kMode); !made) {
-        return failed(Step::MakeSubvolume, made.error());
-    }
-    const auto data = kernel::open_beneath(subvolume->get(), kData, O_PATH | O_DIRECTORY);
-    if (!data) {
-        return failed(Step::MakeSubvolume, data.error());
-    }
-    if (const auto given = kernel::change_owner(data->get(), kForeignFirst, kForeignFirst); !given) {
-        return failed(Step::MakeSubvolume, given.error());
+    if (const auto made = make_data(Step::MakeSubvolume, subvolume->get()); !made) {
+        return std::unexpected(made.error());
     }
     return Fd();
 }
@@ -85,9 +82,7 @@ bool BtrfsBackend::is_intact(int directory, const VolumeRecord&) const {
         return false;
     }
     const auto root = kernel::status_of(subvolume->get());
-    const auto data = kernel::status_beneath(subvolume->get(), kData);
-    return root && data && root->st_ino == kernel::kSubvolumeInode && root->st_dev != outside->st_dev && root->st_uid == 0 &&
-           root->st_gid == 0 && (root->st_mode & 07777U) == kMode && S_ISDIR(data->st_mode) && data->st_dev == root->st_dev;
+    return root && root->st_ino == kernel::kSubvolumeInode && root->st_dev != outside->st_dev && has_data(subvolume->get());
 }
 
 Outcome<Fd> BtrfsBackend::open(int directory, const VolumeRecord& record, const Attachment& attachment) const {
@@ -99,24 +94,51 @@ Outcome<Fd> BtrfsBackend::open(int directory, const VolumeRecord& record, const 
         return failed(Step::OpenVolume, subvolume.error());
     }
     // Once more: quotas that were turned off and on again know no limits.
-    if (const auto limited = kernel::limit_subvolume(subvolume->get(), limit_for(record.size_bytes)); !limited) {
-        return failed(Step::LimitSubvolume, limited.error());
+    if (const auto limited = limit(directory, subvolume->get(), limit_for(record.size_bytes)); !limited) {
+        return std::unexpected(limited.error());
     }
-    auto mount = kernel::clone_mount(subvolume->get(), kData);
-    if (!mount) {
-        return failed(Step::MountVolume, mount.error());
+    return mount_data(subvolume->get(), attachment);
+}
+
+Outcome<protocol::Usage> BtrfsBackend::measure(int directory, const VolumeRecord&, int) const {
+    const auto subvolume = kernel::open_beneath(directory, kSubvolume, O_RDONLY | O_DIRECTORY);
+    const auto usage = subvolume ? kernel::subvolume_usage(subvolume->get()) : std::unexpected(subvolume.error());
+    if (!usage) {
+        return failed(Step::MeasureVolume, usage.error());
     }
-    // The store is mounted noexec here, and so is its clone; a volume may hold programs.
-    const bool read_only = attachment.access == protocol::Access::ReadOnly;
-    if (const auto set =
-            kernel::replace_attributes(mount->get(), read_only ? kernel::Attributes::ReadOnlyNoSuidNoDev : kernel::Attributes::NoSuidNoDev);
-        !set) {
-        return failed(Step::MountVolume, set.error());
+    return protocol::Usage{.bytes = usage->bytes, .bytes_limit = usage->bytes_limit};
+}
+
+Outcome<void> BtrfsBackend::resize(int directory, const VolumeRecord& before, const VolumeRecord& after, int) const {
+    if (after.inodes != 0) {
+        return failed(Step::ResizeVolume, EOPNOTSUPP);
     }
-    if (const auto mapped = kernel::idmap_mount(mount->get(), attachment.user_namespace); !mapped) {
-        return failed(Step::IdmapVolume, mapped.error());
+    const auto subvolume = kernel::open_beneath(directory, kSubvolume, O_RDONLY | O_DIRECTORY);
+    if (!subvolume) {
+        return failed(Step::ResizeVolume, subvolume.error());
     }
-    return std::move(*mount);
+    const std::uint64_t bytes = limit_for(after.size_bytes);
+    if (auto limited = limit(directory, subvolume->get(), bytes); !limited) {
+        return limited;
+    }
+    if (after.size_bytes >= before.size_bytes) {
+        return {};
+    }
+    // What is counted is what was committed. Nothing can be written beyond the new limit any more, so what is found now stays true.
+    const auto checked = [&]() -> Outcome<void> {
+        const auto synced = kernel::sync_file_system(subvolume->get());
+        const auto usage = synced ? kernel::subvolume_usage(subvolume->get()) : std::unexpected(synced.error());
+        if (!usage) {
+            return failed(Step::ResizeVolume, usage.error());
+        }
+        return usage->bytes <= bytes ? Outcome<void>() : beyond_limit();
+    }();
+    if (!checked) {
+        if (auto undone = limit(directory, subvolume->get(), limit_for(before.size_bytes)); !undone) {
+            return undone; // the next time it is opened it has the limit of its record
+        }
+    }
+    return checked;
 }
 
 kernel::Result<Fd> BtrfsBackend::claim(int) const {

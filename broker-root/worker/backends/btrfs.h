@@ -1,7 +1,6 @@
 // Filesystem volumes on a store that is btrfs with quotas: volumes/<id>/subvolume/data.
 //
-// The subvolume is root's, its directory `data` the foreign range's: so the job, which is given `data` alone, can neither reach
-// nor change what the limit hangs on. The kernel does not say whether it is attached; that is for the broker to know.
+// The limit hangs on the subvolume, see data_directory.h. The kernel does not say whether it is attached; that is for the broker to know.
 #pragma once
 
 #include "broker-root/worker/backends/backend.h"
@@ -15,6 +14,8 @@ class BtrfsBackend final : public Backend {
     [[nodiscard]] bool is_intact(int directory, const VolumeRecord& record) const override;
     [[nodiscard]] Outcome<Fd> open(int directory, const VolumeRecord& record, const Attachment& attachment) const override;
     [[nodiscard]] kernel::Result<Fd> claim(int directory) const override;
+    [[nodiscard]] Outcome<protocol::Usage> measure(int directory, const VolumeRecord& record, int mounted) const override;
+    [[nodiscard]] Outcome<void> resize(int directory, const VolumeRecord& before, const VolumeRecord& after, int mounted) const override;
     // ENOTEMPTY, and nothing is changed, if a subvolume lies in the volume.
     [[nodiscard]] Outcome<void> remove(int directory) const override;
 

@@ -1,8 +1,10 @@
 #include "broker-root/worker/backends/tmpfs.h"
 
+#include <linux/magic.h>
+
 #include <algorithm>
 
-#include "broker-root/kernel/mount.h"
+#include "broker-root/kernel/record_io.h"
 
 namespace joblet::worker {
 
@@ -30,7 +32,8 @@ Outcome<Fd> TmpfsBackend::open(int, const VolumeRecord& record, const Attachment
                                      .inodes = tmpfs_inodes(record.size_bytes, record.inodes),
                                      .mode = 0700,
                                      .uid = attachment.slot_first,
-                                     .gid = attachment.slot_first},
+                                     .gid = attachment.slot_first,
+                                     .swap = swap_},
                                     attachment.access == protocol::Access::ReadOnly ? kernel::Attributes::ReadOnlyNoSuidNoDev
                                                                                     : kernel::Attributes::NoSuidNoDev);
     if (!mount) {
@@ -41,6 +44,39 @@ Outcome<Fd> TmpfsBackend::open(int, const VolumeRecord& record, const Attachment
 
 kernel::Result<Fd> TmpfsBackend::claim(int) const {
     return Fd();
+}
+
+Outcome<protocol::Usage> TmpfsBackend::measure(int, const VolumeRecord& record, int mounted) const {
+    if (mounted < 0) { // there is none, so it is empty; its limits are those that it would have
+        return protocol::Usage{.bytes_limit = record.size_bytes, .inodes_limit = tmpfs_inodes(record.size_bytes, record.inodes)};
+    }
+    const auto space = kernel::space_in_use(mounted);
+    if (!space) {
+        return failed(Step::MeasureVolume, space.error());
+    }
+    if (space->magic != TMPFS_MAGIC) {
+        return failed(Step::MeasureVolume, EUCLEAN);
+    }
+    return protocol::Usage{
+        .bytes = space->bytes, .bytes_limit = space->bytes_limit, .inodes = space->inodes, .inodes_limit = space->inodes_limit};
+}
+
+Outcome<void> TmpfsBackend::resize(int directory, const VolumeRecord& before, const VolumeRecord& after, int mounted) const {
+    if (mounted < 0) {
+        return {};
+    }
+    const auto usage = measure(directory, before, mounted);
+    if (!usage) {
+        return std::unexpected(usage.error());
+    }
+    const std::uint64_t inodes = tmpfs_inodes(after.size_bytes, after.inodes);
+    const auto resized = kernel::resize_tmpfs(mounted, after.size_bytes, inodes);
+    if (resized) {
+        return {};
+    }
+    // The kernel looks itself, and says EINVAL of whatever it does not like; what was measured is for telling which it was.
+    const bool too_small = usage->bytes > after.size_bytes || usage->inodes > inodes;
+    return resized.error() == EINVAL && too_small ? beyond_limit() : failed(Step::ResizeVolume, resized.error());
 }
 
 Outcome<void> TmpfsBackend::remove(int) const {

@@ -1,0 +1,50 @@
+#include "broker-root/worker/backends/data_directory.h"
+
+#include <fcntl.h>
+
+#include <utility>
+
+#include "broker-root/kernel/mount.h"
+#include "broker-root/kernel/record_io.h"
+#include "broker-root/layout.h"
+
+namespace joblet::worker {
+
+Outcome<void> make_data(Step step, int holder) {
+    if (const auto made = kernel::make_directory(holder, kData, kHolderMode); !made) {
+        return failed(step, made.error());
+    }
+    const auto data = kernel::open_beneath(holder, kData, O_PATH | O_DIRECTORY);
+    if (!data) {
+        return failed(step, data.error());
+    }
+    const auto given = kernel::change_owner(data->get(), kForeignFirst, kForeignFirst);
+    return given ? Outcome<void>() : failed(step, given.error());
+}
+
+bool has_data(int holder) {
+    const auto root = kernel::status_of(holder);
+    const auto data = kernel::status_beneath(holder, kData);
+    return root && data && S_ISDIR(root->st_mode) && root->st_uid == 0 && root->st_gid == 0 && (root->st_mode & 07777U) == kHolderMode &&
+           S_ISDIR(data->st_mode) && data->st_dev == root->st_dev && data->st_uid == kForeignFirst;
+}
+
+Outcome<Fd> mount_data(int holder, const Attachment& attachment) {
+    auto mount = kernel::clone_mount(holder, kData);
+    if (!mount) {
+        return failed(Step::MountVolume, mount.error());
+    }
+    // The store is mounted noexec here, and so is its clone; a volume may hold programs.
+    const bool read_only = attachment.access == protocol::Access::ReadOnly;
+    if (const auto set =
+            kernel::replace_attributes(mount->get(), read_only ? kernel::Attributes::ReadOnlyNoSuidNoDev : kernel::Attributes::NoSuidNoDev);
+        !set) {
+        return failed(Step::MountVolume, set.error());
+    }
+    if (const auto mapped = kernel::idmap_mount(mount->get(), attachment.user_namespace); !mapped) {
+        return failed(Step::IdmapVolume, mapped.error());
+    }
+    return std::move(*mount);
+}
+
+} // namespace joblet::worker

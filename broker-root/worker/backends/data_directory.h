@@ -1,0 +1,19 @@
+// The directory `data` of a volume: the foreign range's, in a holder of root's (0700) that the limit hangs on. So the job, which is
+// given `data` alone, can neither reach nor change what limits it.
+#pragma once
+
+#include "broker-root/worker/backends/backend.h"
+
+namespace joblet::worker {
+
+inline constexpr auto kData = "data";
+inline constexpr std::uint32_t kHolderMode = 0700;
+
+// `holder` is open for reading. Failures are those of `step`.
+Outcome<void> make_data(Step step, int holder);
+// Holder and data are what they were made as. `holder` may be O_PATH.
+bool has_data(int holder);
+// The detached mount that a job gets of it.
+Outcome<Fd> mount_data(int holder, const Attachment& attachment);
+
+} // namespace joblet::worker
