@@ -64,7 +64,7 @@ class Client {
                                  given_up = true;
                                  return KJ_EXCEPTION(FAILED, "nobody waits any more");
                              });
-        kj::Promise<capnp::Response<Results>> response = kj::mv(answer);
+        kj::Promise<capnp::Response<Results>>& response = answer;
         auto first = response.exclusiveJoin(kj::mv(giving_up));
         try {
             timer().timeoutAfter(kReactionTime, joblet_.whenResolved()).wait(io_.waitScope);

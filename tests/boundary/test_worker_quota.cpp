@@ -207,7 +207,7 @@ TEST_CASE("its limits change in place, while a job has it, but not to less than 
     CHECK(record_of(world.worker, record.id).inodes == 20);
 
     record.inodes = 0;
-    record.soft_size_bytes = 9 * kMiB + 512 * 1024;
+    record.soft_size_bytes = (9 * kMiB) + (kMiB / 2);
     CHECK(resize(world.worker, record).answer.code == ErrorCode::Ok);
     CHECK(world.quota(record.project_id).limits.inodes == 0);
     CHECK(record_of(world.worker, record.id).soft_size_bytes == record.soft_size_bytes);

@@ -85,7 +85,7 @@ TEST_CASE("only what is full is 100%") {
     usage.size_bytes = ~std::uint64_t{0};
     CHECK(full().find(" 100% ") != std::string::npos);
     usage.size_bytes = 0;
-    CHECK(full().find("%") == std::string::npos);
+    CHECK(!full().contains('%'));
 }
 
 TEST_CASE("no line of usage is wider than the terminal, and nothing in it would be obeyed") {
