@@ -32,6 +32,22 @@ has() {
     *) is "$1" "…$2…" "$3" ;;
   esac
 }
+# The rnx of this test that are still there: their environment names its socket
+left() {
+  local entry
+  for entry in /proc/[0-9]*; do
+    if [ "$(cat "$entry/comm" 2>/dev/null)" = rnx ] && tr '\0' '\n' 2>/dev/null <"$entry/environ" | grep -qxF "JOBLET_SOCKET=$JOBLET_SOCKET"; then
+      tr '\0' ' ' <"$entry/cmdline"
+    fi
+  done 2>/dev/null
+}
 finish() {
+  local leftover
+  for _ in $(seq 50); do
+    leftover=$(left)
+    if [ -z "$leftover" ]; then break; fi
+    sleep 0.1
+  done
+  is 'nothing runs on' '' "$leftover"
   [ "$failures" -eq 0 ] || exit 1
 }

@@ -1,9 +1,11 @@
 // Bytes and operations of reading and writing, held on the disk behind a volume (/dev/vdb of the VM) or on an image's loop device.
-// A job takes at least as long as its limit wants, by the VM's own clock; how much longer tells about the machine and not about us.
+// A job takes at least as long as its limit wants, by the VM's own clock. How much longer tells also about the machine, which may be
+// busy: of a few tries one is within a tenth of the limit.
 #include <doctest/doctest.h>
 
 #include <csignal>
 
+#include <algorithm>
 #include <array>
 #include <sstream>
 
@@ -21,7 +23,8 @@ constexpr const char* kDisk = "/dev/vdb";
 // What each measured transfer takes at its limit. The kernel counts in slices of a tenth of a second, and lets the first one pass.
 constexpr double kSeconds = 4;
 constexpr double kLeast = kSeconds / 1.1;
-constexpr double kMost = 5 * kSeconds;
+constexpr double kMost = kSeconds * 1.1;
+constexpr int kTries = 5;
 
 // "real\t0m 4.01s" of busybox's time.
 double real_seconds(const Outcome& outcome) {
@@ -53,11 +56,14 @@ void check_transfers(const Installation& here) {
                 .status == 0);
     for (const auto& transfer : kTransfers) {
         CAPTURE(transfer.option);
-        const auto took = here.shell({"-v", "data:/data", transfer.option}, fmt::format("time dd {}", transfer.dd), 0, seconds(120));
-        REQUIRE_MESSAGE(took.status == 0, took.err);
-        const double seconds = real_seconds(took);
-        CHECK_MESSAGE(seconds >= kLeast, took.err);
-        CHECK_MESSAGE(seconds <= kMost, took.err);
+        double least = kMost + 1;
+        for (int i = 0; i < kTries && least > kMost; ++i) {
+            const auto took = here.shell({"-v", "data:/data", transfer.option}, fmt::format("time dd {}", transfer.dd), 0, seconds(120));
+            REQUIRE_MESSAGE(took.status == 0, took.err);
+            least = std::min(least, real_seconds(took));
+            CHECK_MESSAGE(least >= kLeast, took.err);
+        }
+        CHECK_MESSAGE(least <= kMost, least, " seconds at best");
     }
 }
 
