@@ -184,8 +184,9 @@ enum class DifferenceKind : std::uint32_t {
     UnknownRunningJob = 12, // id: a record in /run/joblet/jobs
     UnknownEndedJob = 13,   // id: a directory in /opt/joblet/jobs
     SharedSlot = 14,        // id: a job in the slot of another one; there: its number
+    NotMounted = 15,        // id: of a volume that a running job has, as its record says
 };
-inline constexpr std::uint32_t kDifferenceKindCount = 15;
+inline constexpr std::uint32_t kDifferenceKindCount = 16;
 struct Difference {
     std::array<std::uint8_t, 16> id{}; // of a volume or job
     DifferenceKind kind{};

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <iterator>
 #include <span>
 
 #include <fmt/format.h>
@@ -60,9 +61,13 @@ HostCheck held(std::string subject, std::string detail) {
     return {std::move(subject), true, std::move(detail), {}, {}};
 }
 
-HostCheck store_check(const HostFacts& facts) {
+std::string store_name(const HostFacts& facts) {
     const auto known = std::ranges::find(kFileSystems, facts.store_magic, &FileSystem::magic);
-    std::string name = known != kFileSystems.end() ? std::string(known->name) : fmt::format("{:#x}", facts.store_magic);
+    return known != kFileSystems.end() ? std::string(known->name) : fmt::format("{:#x}", facts.store_magic);
+}
+
+HostCheck store_check(const HostFacts& facts) {
+    std::string name = store_name(facts);
     if (facts.store_magic == TMPFS_MAGIC) {
         return {"store", false, std::move(name), "no volume survives a restart of the host", "put /var/lib/joblet on XFS, ext4 or btrfs"};
     }
@@ -84,6 +89,30 @@ HostCheck backend_check(const protocol::BackendReport& report) {
     return {std::move(subject), false, std::move(detail), std::string(row != kBackends.end() ? row->lost : std::string_view()),
             std::string(is_lacking ? what_is_missing(report.step, report.sys_errno)
                                    : std::string_view("the log of the service says what happened"))};
+}
+
+// Whether files on a volume can be a job's own: the file system must be one that can be mounted with other owners. A trial tells,
+// because a job writes in it; of a backend that fails for another reason nothing is known.
+std::vector<HostCheck> idmap_checks(const HostFacts& facts) {
+    std::vector<HostCheck> checks;
+    for (const auto& report : facts.backends) {
+        const bool is_mapped =
+            report.backend == Backend::Image || report.backend == Backend::ProjectQuota || report.backend == Backend::Btrfs;
+        if (!is_mapped || (report.code != ErrorCode::Ok && report.step != Step::IdmapVolume)) {
+            continue;
+        }
+        std::string subject = fmt::format("idmap {}", report.backend == Backend::Image   ? std::string("ext4 in images")
+                                                      : report.backend == Backend::Btrfs ? std::string("btrfs")
+                                                                                         : store_name(facts));
+        if (report.code == ErrorCode::Ok) {
+            checks.push_back(held(std::move(subject), "files on volumes are owned by the users of a job"));
+        } else {
+            checks.push_back({std::move(subject), false, std::string("this kernel cannot mount it with other owners"),
+                              fmt::format("volumes of backend {}", backend_name(report.backend)),
+                              "a newer kernel: ext4 and XFS can be mounted so from Linux 5.12, btrfs from 5.15"});
+        }
+    }
+    return checks;
 }
 
 HostCheck auto_check(const HostFacts& facts) {
@@ -144,6 +173,7 @@ std::vector<HostCheck> checks_of(const HostFacts& facts) {
             checks.push_back(backend_check(backend));
         }
     }
+    std::ranges::move(idmap_checks(facts), std::back_inserter(checks));
     checks.push_back(auto_check(facts));
     for (const auto& controller : kControllerNames) {
         checks.push_back(controller_check(facts, controller));

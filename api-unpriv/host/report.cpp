@@ -37,6 +37,7 @@ constexpr std::array kRows = {
     Row{DifferenceKind::UnknownRunningJob, About::Job, "/run/joblet/jobs has a record of {0}, which is not known"},
     Row{DifferenceKind::UnknownEndedJob, About::Job, "/opt/joblet/jobs has a directory of {0}, which is not known"},
     Row{DifferenceKind::SharedSlot, About::Job, "{0} is in slot {1}, in which another job lives"},
+    Row{DifferenceKind::NotMounted, About::Volume, "a running job has {0}, as its record says, and it is not mounted there"},
 };
 static_assert(kRows.size() == protocol::kDifferenceKindCount - 1);
 static_assert([] {

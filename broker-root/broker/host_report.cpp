@@ -85,6 +85,43 @@ HostReporter::Beliefs HostReporter::beliefs() const {
     return out;
 }
 
+// Settled: it has been mounted, and is not being unmounted.
+bool HostReporter::has(JobId job, VolumeId volume) const {
+    const auto found = p_.jobs.all().find(job);
+    if (found == p_.jobs.all().end()) {
+        return false;
+    }
+    const Job& one = *found->second;
+    return one.state == protocol::JobState::Running && !one.finishing && !one.change &&
+           std::ranges::any_of(one.volumes, [volume](const AttachedVolume& attached) { return attached.id == volume; });
+}
+
+Task<std::vector<Difference>> HostReporter::unmounted() {
+    std::vector<std::pair<JobId, VolumeId>> attached;
+    for (const auto& [id, job] : p_.jobs.all()) {
+        for (const auto& volume : job->volumes) {
+            attached.emplace_back(id, volume.id);
+        }
+    }
+    std::vector<Difference> out;
+    for (const auto& [job, id] : attached) {
+        const Volume* volume = p_.registry.find(id);
+        Fd mounts = p_.jobs.mounts_of(job);
+        if (volume == nullptr || !mounts.valid() || !has(job, id)) {
+            continue;
+        }
+        worker::MeasureVolume order;
+        order.record = volume->record;
+        std::vector<Fd> descriptors;
+        descriptors.push_back(std::move(mounts));
+        const WorkerReply reply = co_await p_.workers.order(order, std::move(descriptors));
+        if (!reply.ok() && reply.answer.step == Step::MeasureVolume && reply.answer.sys_errno == ENOENT && has(job, id)) {
+            out.push_back(difference(DifferenceKind::NotMounted, id.bytes));
+        }
+    }
+    co_return out;
+}
+
 Task<std::expected<std::vector<Difference>, Failure>> HostReporter::survey() {
     std::vector<Finding> findings;
     const Beliefs before = beliefs();
@@ -103,11 +140,11 @@ Task<std::expected<std::vector<Difference>, Failure>> HostReporter::survey() {
     if (!groups) {
         co_return std::unexpected(Failure{ErrorCode::Internal, Step::Survey, groups.error()});
     }
+    std::vector<Difference> out = co_await unmounted();
     const Beliefs after = beliefs();
     const auto is_known_job = [&](const RawId& id) { return before.known.contains(id) || after.known.contains(id); };
     const bool is_busy = before.is_busy || after.is_busy;
 
-    std::vector<Difference> out;
     std::set<RawId> seen;
     for (const Finding& finding : findings) {
         const RawId& id = finding.id;

@@ -38,6 +38,9 @@ class HostReporter {
     struct Beliefs;
     [[nodiscard]] Beliefs beliefs() const;
     Task<std::expected<std::vector<protocol::Difference>, Failure>> survey();
+    // Of each volume of a running job, whether it is mounted in it.
+    Task<std::vector<protocol::Difference>> unmounted();
+    [[nodiscard]] bool has(JobId job, VolumeId volume) const;
 
     Parts p_;
     std::optional<Gate> surveying_;

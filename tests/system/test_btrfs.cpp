@@ -58,6 +58,18 @@ TEST_CASE("auto takes btrfs where the store can hold it; what was asked for can 
     CHECK(run({{"/usr/bin/stat", "-c", "%u %a", here.state() + "/volumes/" + id + "/subvolume"}}).out == "0 700\n");
 }
 
+TEST_CASE("a limit above what the device has would be none: refused, and nothing changes") {
+    const Installation here(on_btrfs());
+    const auto refused = here.run_rnx({"volume", "create", "data", "--size=10GiB"});
+    CHECK(refused.status == 1);
+    CHECK_MESSAGE(refused.err.find("no room") != std::string::npos, refused.err);
+    CHECK(here.json_of({"volume", "list"}).empty());
+    here.create("data", "4MiB");
+    CHECK(here.run_rnx({"volume", "resize", "data", "--size=10GiB"}).err.find("no room") != std::string::npos);
+    CHECK(here.json_of({"volume", "inspect", "data"})["size_bytes"] == 4 * kMiB);
+    CHECK(here.run_rnx({"doctor"}).status == 0);
+}
+
 TEST_CASE("a limit set to nothing behind our back is set again before a job gets the volume") {
     const Installation here(on_btrfs());
     here.create("data", "8MiB");

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <sstream>
 
 #include <fmt/format.h>
 
@@ -57,6 +58,7 @@ TEST_CASE("a new installation has no differences; what is missing is said with w
     CHECK(check_of(report, "backend image")["ok"] == true);
     CHECK(check_of(report, "backend tmpfs")["ok"] == true);
     CHECK(check_of(report, "kernel")["ok"] == true);
+    CHECK(check_of(report, "idmap ext4 in images")["ok"] == true);
     for (const char* const daemon : {"joblet-broker", "joblet-worker", "joblet-spawner", "joblet-api"}) {
         CHECK(check_of(report, fmt::format("filter of {}", daemon))["ok"] == true);
     }
@@ -127,6 +129,28 @@ TEST_CASE("each difference between store, records and kernel is found, and makes
     fs::rename(here.root() + "/moved", here.state() + "/volumes/" + gone);
     fs::rename(here.root() + "/image", here.state() + "/volumes/" + damaged + "/image");
     CHECK_MESSAGE(report_of(here)["differences"].empty(), report_of(here).dump(2));
+}
+
+TEST_CASE("a volume that was unmounted in a running job behind our back is found") {
+    const Installation here;
+    here.create("data");
+    here.create("other", "1MiB", "memory");
+    const std::string data = here.json_of({"volume", "inspect", "data"})["id"];
+    Process job(here.shell_command({"-v", "data", "-v", "other"}, "echo started; sleep 30"));
+    REQUIRE(job.wait_for_output("started"));
+    REQUIRE(report_of(here)["differences"].empty());
+    const auto group = here.job_groups().front();
+    std::istringstream processes(read_file(here.cgroup() + "/jobs/" + group + "/cgroup.procs"));
+    pid_t pid = 0;
+    processes >> pid;
+    REQUIRE(pid > 0);
+    const auto unmounted = run({{"/usr/bin/nsenter", fmt::format("--mount=/proc/{}/ns/mnt", pid), "umount", "/volumes/data"}});
+    REQUIRE_MESSAGE(unmounted.status == 0, unmounted.err);
+    const json report = report_of(here);
+    CHECK_MESSAGE(differs(report, data), report.dump(2));
+    CHECK(report["differences"].size() == 1);
+    job.signal(SIGTERM);
+    CHECK(job.wait().status == 143);
 }
 
 TEST_CASE("an image that somebody else holds, and running and ended jobs: the first is a difference, the others are none") {

@@ -154,6 +154,16 @@ TEST_CASE("resize up and down under a running job; below what is used it is refu
     job.signal(SIGKILL);
     (void)job.wait();
     CHECK(size_of(here, "data") == 9 * kMiB);
+    // Above what the device has a limit would be none
+    const auto resized = here.run_rnx({"volume", "resize", "data", "--size=10GiB"});
+    CHECK_MESSAGE(says(resized, "no room"), resized.err);
+    const auto inodes = here.run_rnx({"volume", "create", "large", "--size=100MiB", "--inodes=100000"});
+    CHECK(inodes.status == (quota_kind() == StoreMount::Kind::Ext4Quota ? 1 : 0)); // ext4 has as many as it was made with
+    (void)here.run_rnx({"volume", "remove", "--now", "large"});
+    const auto large = here.run_rnx({"volume", "create", "large", "--size=10GiB"});
+    CHECK_MESSAGE(says(large, "no room"), large.err);
+    CHECK(here.json_of({"volume", "list"}).size() == 1);
+    CHECK(size_of(here, "data") == 9 * kMiB);
     CHECK(doctor(here)["differences"].empty());
 }
 

@@ -2,6 +2,7 @@
 // dropped, and what was not asked for goes on.
 #include <doctest/doctest.h>
 
+#include <filesystem>
 #include <stdexcept>
 
 #include "tests/system/vm_parts.h"
@@ -97,6 +98,28 @@ TEST_CASE("a file system that does not hold projects to their limits is not take
         CHECK(check_ok(report, "backend image"));
         CHECK_MESSAGE(report["differences"].empty(), report["differences"].dump());
     }
+}
+
+// The last one: it takes the second disk away.
+TEST_CASE("a disk that vanishes under the store: what needs it is refused with a reason, records and daemons stay") {
+    const Installation here(vm_options(StoreMount::Kind::XfsQuota, {}, "/dev/vdb"));
+    here.create("data", "8MiB");
+    REQUIRE(here.shell({"-v", "data", "--write-bps=1MiB"}, "echo runs").out == "runs\n");
+    write_file("/sys/block/vdb/device/../remove", "1");
+    REQUIRE(becomes_true([] { return !std::filesystem::exists("/sys/block/vdb"); }));
+    const auto job = here.shell({"-v", "data", "--write-bps=1MiB"}, "echo not reached");
+    CHECK(job.status == 125);
+    CHECK(job.out.empty());
+    CHECK_MESSAGE(says(job, "the state of the volume is unknown"), job.err); // and an operator is to look
+    const auto created = here.run_rnx({"volume", "create", "other", "--size=8MiB"});
+    CHECK(created.status == 1);
+    CHECK_MESSAGE(says(created, "could not"), created.err);
+    const auto resized = here.run_rnx({"volume", "resize", "data", "--size=16MiB"});
+    CHECK(resized.status == 1);
+    CHECK_MESSAGE(says(resized, "could not"), resized.err);
+    const json volumes = here.json_of({"volume", "list"});
+    CHECK(volumes.size() == 1);
+    CHECK(volumes[0]["size_bytes"] == 8 * kMiB);
 }
 
 TEST_SUITE_END();

@@ -50,6 +50,9 @@ Outcome<Fd> BtrfsBackend::create(int directory, const VolumeRecord& record, std:
     if (record.inodes != 0) { // nothing there counts files
         return failed(Step::MakeSubvolume, EOPNOTSUPP);
     }
+    if (const auto fits = check_fits(Step::LimitSubvolume, directory, record); !fits) {
+        return std::unexpected(fits.error());
+    }
     const auto subvolume = make_limited(directory, limit_for(record.size_bytes));
     if (!subvolume) {
         return std::unexpected(subvolume.error());
@@ -112,6 +115,9 @@ Outcome<protocol::Usage> BtrfsBackend::measure(int directory, const VolumeRecord
 Outcome<void> BtrfsBackend::resize(int directory, const VolumeRecord& before, const VolumeRecord& after, int) const {
     if (after.inodes != 0) {
         return failed(Step::ResizeVolume, EOPNOTSUPP);
+    }
+    if (auto fits = check_fits(Step::ResizeVolume, directory, after); !fits) {
+        return fits;
     }
     const auto subvolume = kernel::open_beneath(directory, kSubvolume, O_RDONLY | O_DIRECTORY);
     if (!subvolume) {

@@ -22,6 +22,16 @@ Outcome<void> make_data(Step step, int holder) {
     return given ? Outcome<void>() : failed(step, given.error());
 }
 
+Outcome<void> check_fits(Step step, int directory, const VolumeRecord& record) {
+    const auto space = kernel::space_in_use(directory);
+    if (!space) {
+        return failed(step, space.error());
+    }
+    // btrfs counts no inodes
+    const bool fits = record.size_bytes <= space->bytes_limit && (space->inodes_limit == 0 || record.inodes <= space->inodes_limit);
+    return fits ? Outcome<void>() : failed(step, ENOSPC);
+}
+
 bool has_data(int holder) {
     const auto root = kernel::status_of(holder);
     const auto data = kernel::status_beneath(holder, kData);

@@ -13,6 +13,8 @@ inline constexpr std::uint32_t kHolderMode = 0700;
 Outcome<void> make_data(Step step, int holder);
 // Holder and data are what they were made as. `holder` may be O_PATH.
 bool has_data(int holder);
+// ENOSPC if the file system of `directory` is smaller than that even when it is empty: a limit above it would be none.
+Outcome<void> check_fits(Step step, int directory, const VolumeRecord& record);
 // The detached mount that a job gets of it.
 Outcome<Fd> mount_data(int holder, const Attachment& attachment);
 

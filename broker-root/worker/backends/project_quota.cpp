@@ -120,6 +120,9 @@ bool is_above(std::uint64_t used, std::uint64_t limit) {
 } // namespace
 
 Outcome<Fd> ProjectQuotaBackend::create(int directory, const VolumeRecord& record, std::uint32_t) const {
+    if (const auto fits = check_fits(Step::SetQuota, directory, record); !fits) {
+        return std::unexpected(fits.error());
+    }
     const auto project = make_limited(directory, record.project_id, limits_of(record));
     if (!project) {
         return std::unexpected(project.error());
@@ -186,6 +189,9 @@ Outcome<protocol::Usage> ProjectQuotaBackend::measure(int directory, const Volum
 Outcome<void> ProjectQuotaBackend::resize(int directory, const VolumeRecord& before, const VolumeRecord& after, int) const {
     if (after.project_id != before.project_id) {
         return failed(Step::ResizeVolume, EUCLEAN);
+    }
+    if (auto fits = check_fits(Step::ResizeVolume, directory, after); !fits) {
+        return fits;
     }
     const ProjectLimits limits = limits_of(after);
     if (auto limited = set_limits(directory, after.project_id, limits); !limited) {
