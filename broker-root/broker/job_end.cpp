@@ -151,7 +151,7 @@ Detached Jobs::finish(JobPointer job) {
     if (std::exchange(job->finishing, true)) {
         co_return;
     }
-    const bool had_status = job->status.valid();
+    const bool had_status = job->launched_here || job->status.valid();
     read_status(job);
     for (auto* watch : {&job->pidfd_watch, &job->status_watch, &job->events_watch}) {
         if (*watch != 0) {
@@ -160,7 +160,12 @@ Detached Jobs::finish(JobPointer job) {
     }
     if (job->exit.kind == ExitKind::None) {
         // No word over the socket: killed, unless there never was a socket to this broker
-        job->exit = had_status ? killed_record(*job) : co_await recorded_exit(job);
+        // (Not with ?:, of which g++ 12 also carries out the operand that waits when the other one is chosen)
+        if (had_status) {
+            job->exit = killed_record(*job);
+        } else {
+            job->exit = co_await recorded_exit(job);
+        }
     }
     const bool was_killed = job->exit.kind == ExitKind::Killed || (job->exit.kind == ExitKind::Signaled && job->exit.signal == SIGKILL);
     if (was_killed && job->cgroup.valid() && kernel::memory_kills(job->cgroup.get()) != 0) {

@@ -89,6 +89,7 @@ Task<std::expected<void, Failure>> Jobs::launch(JobPointer job, Plan plan) {
     if (result) {
         auto [mine, stages] = make_seqpacket_pair();
         job->status = std::move(mine);
+        job->launched_here = true;
         spawner::Launch order;
         order.host_name = plan.host_name;
         order.kind = static_cast<worker::JobKind>(plan.record.kind);

@@ -47,7 +47,8 @@ struct Job {
     ExitRecord exit;
     std::vector<AttachedVolume> volumes;
     bool finishing = false;
-    bool holds_slot = true; // false only for what an earlier broker left with a slot that is not there, or a record nobody can read
+    bool launched_here = false; // by this broker, which has heard everything that its stage had to say
+    bool holds_slot = true;     // false only for what an earlier broker left with a slot that is not there, or a record nobody can read
     // Its command runs, or it is over already.
     Gate underway;
     // Its volumes are being changed.
@@ -56,7 +57,7 @@ struct Job {
     Gate settled;
 
     Fd pidfd;           // of the stage, pid 1 of the job; none after jobletd itself was started anew
-    Fd status;          // to the stage
+    Fd status;          // to the stage; closed as soon as the stage is gone
     Fd mount_namespace; // given by the stage; the last thing that keeps the job's mounts
     Fd cgroup;
     Fd cgroup_events;

@@ -78,6 +78,26 @@ TEST_CASE("forty jobs at once, each on its own volume and in its own slot, none 
     CHECK(becomes_true([&here] { return here.job_groups().empty() && here.loops().empty(); }));
 }
 
+TEST_CASE("a job that is killed takes nothing from those that start meanwhile") {
+    const Installation here;
+    const int rounds = std::getenv("JOBLET_TEST_LONG") != nullptr ? 300 : 30;
+    for (int i = 0; i < rounds; ++i) {
+        const auto victim = here.run_rnx({"run", "-d", "--", "sleep", "60"});
+        REQUIRE_MESSAGE(victim.status == 0, victim.err);
+        Process kill(here.rnx({"job", "kill", victim.out.substr(0, victim.out.find('\n'))}));
+        std::vector<Process> starts;
+        starts.reserve(4);
+        for (int j = 0; j < 4; ++j) {
+            starts.emplace_back(here.shell_command({}, "exit 3"));
+        }
+        CHECK(kill.wait().status == 0);
+        for (auto& start : starts) {
+            const auto outcome = start.wait();
+            CHECK_MESSAGE(outcome.status == 3, outcome.err);
+        }
+    }
+}
+
 TEST_CASE("jobs one after another leave nothing behind") {
     const Installation here;
     here.create("data");
