@@ -195,6 +195,14 @@ Refusal failed(const Reply& reply, const Subject& subject) {
     return refusal;
 }
 
+// Without a record of it nothing is done.
+Refusal not_on_record(const Reply& reply, const Subject& subject) {
+    Refusal refusal = failed(reply, subject);
+    refusal.error.code = ErrorCode::Unavailable;
+    refusal.error.hint = "this host's administrator must make room for the audit log; running jobs go on, and rnx doctor says more";
+    return refusal;
+}
+
 Refusal unsupported(const Reply& reply, const Subject& subject) {
     Refusal refusal = failed(reply, subject);
     if (const auto missing = missing_controller(reply.step, reply.sys_errno)) {
@@ -302,7 +310,7 @@ Refusal refusal_from(const Reply& reply, const Subject& subject) {
         refusal = not_found(reply, subject);
         break;
     case ErrorCode::Unavailable:
-        refusal = unavailable();
+        refusal = reply.step == Step::WriteAudit ? not_on_record(reply, subject) : unavailable();
         break;
     case ErrorCode::Quarantined:
         refusal = {{ErrorCode::Quarantined,

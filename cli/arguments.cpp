@@ -4,6 +4,7 @@
 #include <array>
 #include <utility>
 
+#include "cli/arguments_audit.h"
 #include "cli/arguments_job.h"
 #include "cli/arguments_run.h"
 #include "cli/arguments_volume.h"
@@ -22,9 +23,10 @@ class Grammar {
           volume_(app_, options_), base_(app_.add_subcommand("base", "show the root file systems that a job can have")),
           base_list_(base_->add_subcommand("list", "show the bases of this host")),
           doctor_(app_.add_subcommand("doctor", "show what this host can hold, and whether the daemons' records are true")),
+          audit_(app_, options_),
           completion_(app_.add_subcommand("completion", "print a script that lets your shell complete the words of rnx")),
           version_(app_.add_subcommand("version", "show the versions of rnx and of the daemon")) {
-        set_up(app_, options_, "rnx [--socket PATH] run|job|volume|base|doctor|completion|version …",
+        set_up(app_, options_, "rnx [--socket PATH] run|job|volume|base|doctor|audit|completion|version …",
                "Examples:\n"
                "  rnx volume create data --size=1GB\n"
                "  rnx run --volume data -- sh -c 'date >>/volumes/data/log'");
@@ -156,6 +158,9 @@ class Grammar {
         if (app_.got_subcommand(doctor_)) {
             return Doctor{};
         }
+        if (app_.got_subcommand(audit_.app())) {
+            return audit_.take();
+        }
         if (app_.got_subcommand(completion_)) {
             constexpr std::array kShells = {Word{"bash", Completion::Shell::Bash}, Word{"zsh", Completion::Shell::Zsh},
                                             Word{"fish", Completion::Shell::Fish}};
@@ -168,7 +173,7 @@ class Grammar {
             return volume_.take();
         }
         throw Refused{
-            invalid("a command is missing", "commands are run, job, volume, base, doctor, completion and version; see rnx --help")};
+            invalid("a command is missing", "commands are run, job, volume, base, doctor, audit, completion and version; see rnx --help")};
     }
 
     bool version_flag_ = false;
@@ -180,6 +185,7 @@ class Grammar {
     CLI::App* base_;
     CLI::App* base_list_;
     CLI::App* doctor_;
+    AuditGrammar audit_;
     CLI::App* completion_;
     CLI::App* version_;
     std::string shell_;

@@ -206,6 +206,17 @@ struct JobPrune {
 };
 struct BaseListing {};
 struct Doctor {};
+struct AuditVerify {
+    std::vector<std::string> files; // empty: this host's
+    std::string public_key;         // a file; empty: the one beside the log
+};
+struct AuditList {
+    std::vector<std::string> files; // empty: this host's
+    std::string volume;             // beginning of an id; empty: any
+    std::string job;                // likewise
+    std::optional<std::uint32_t> uid;
+    std::string since; // beginning of a time as records have it; empty: any
+};
 struct Completion {
     enum class Shell : std::uint8_t { Bash, Zsh, Fish };
     Shell shell = Shell::Bash;
@@ -220,9 +231,10 @@ struct ShowText {
     std::string text;
 };
 
-using Command = std::variant<VolumeCreate, VolumeList, VolumeInspect, VolumeLabel, VolumeRename, VolumeResize, VolumeUsage, VolumeRemove,
-                             VolumeRestore, VolumeProtect, VolumeAttach, VolumeDetach, Run, JobList, JobInspect, JobLogs, JobStop, JobKill,
-                             JobWait, JobRemove, JobPrune, BaseListing, Doctor, Completion, Complete, Version, ShowText>;
+using Command =
+    std::variant<VolumeCreate, VolumeList, VolumeInspect, VolumeLabel, VolumeRename, VolumeResize, VolumeUsage, VolumeRemove, VolumeRestore,
+                 VolumeProtect, VolumeAttach, VolumeDetach, Run, JobList, JobInspect, JobLogs, JobStop, JobKill, JobWait, JobRemove,
+                 JobPrune, BaseListing, Doctor, AuditVerify, AuditList, Completion, Complete, Version, ShowText>;
 
 struct CommandLine {
     Format format = Format::Table;

@@ -1,6 +1,6 @@
 // Writes the reference of rnx from what it parses: docs/cli.md, and the sources of the man pages.
 //   cli_docs markdown
-//   cli_docs page rnx|rnx-run|rnx-job|rnx-volume     for scdoc
+//   cli_docs page rnx|rnx-run|rnx-job|rnx-volume|rnx-audit     for scdoc
 #include <iostream>
 #include <string>
 #include <string_view>

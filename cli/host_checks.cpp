@@ -253,21 +253,12 @@ CheckView check_selinux(const FileText& enforce) {
     return check;
 }
 
-CheckView check_audit() {
-    return {.subject = "audit",
-            .ok = false,
-            .detail = "no audit record is written by this version",
-            .lost = "who did what cannot be looked up afterwards",
-            .remedy = "the daemons' log names what admins did"};
-}
-
 std::vector<CheckView> check_host(const HostTexts& texts, const std::optional<SlotRange>& slots) {
     std::vector<CheckView> checks = {check_kernel(texts.kernel_release), check_namespaces(texts.namespaces), check_uids(texts, slots)};
     for (auto& check : check_filters(texts.daemons)) {
         checks.push_back(std::move(check));
     }
     checks.push_back(check_selinux(texts.enforce));
-    checks.push_back(check_audit());
     return checks;
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cli/arguments.h"
+#include "cli/audit.h"
 #include "cli/complete.h"
 #include "cli/completion.h"
 #include "cli/doctor.h"
@@ -43,13 +44,20 @@ void confine() {
 struct Before {
     Opened opened;  // run
     HostTexts host; // doctor
+    AuditFiles audit;
 };
 
 Before prepare(const CommandLine& line) {
     if (const auto* run = std::get_if<Run>(&line.command)) {
-        return {.opened = open_for(*run), .host = {}};
+        return {.opened = open_for(*run), .host = {}, .audit = {}};
     }
-    return {.opened = {}, .host = std::holds_alternative<Doctor>(line.command) ? read_host_texts(line.socket) : HostTexts{}};
+    if (const auto* verify = std::get_if<AuditVerify>(&line.command)) {
+        return {.opened = {}, .host = {}, .audit = open_audit_files(verify->files, &verify->public_key, line.socket)};
+    }
+    if (const auto* list = std::get_if<AuditList>(&line.command)) {
+        return {.opened = {}, .host = {}, .audit = open_audit_files(list->files, nullptr, line.socket)};
+    }
+    return {.opened = {}, .host = std::holds_alternative<Doctor>(line.command) ? read_host_texts(line.socket) : HostTexts{}, .audit = {}};
 }
 
 int carry_out(const CommandLine& line, const Before& before) {
@@ -124,6 +132,12 @@ int carry_out(const CommandLine& line, const Before& before) {
         }
         int operator()(const Doctor& /*doctor*/) const {
             return show_health(before.host, line);
+        }
+        int operator()(const AuditVerify& verify) const {
+            return verify_audit(verify, before.audit, line);
+        }
+        int operator()(const AuditList& list) const {
+            return list_audit(list, before.audit, line);
         }
         int operator()(const Completion& completion) const {
             write_stdout(completion_script(completion.shell));

@@ -148,7 +148,7 @@ std::string reference_page(const CommandText& rnx, std::string_view name) {
     out += "\n# OPTIONS OF EVERY COMMAND\n";
     add_page_options(out, options_of(rnx, true));
     out += "\n# ENVIRONMENT\n\n*JOBLET_SOCKET*\n\tthe socket of the daemon, unless --socket is given\n\n# SEE ALSO\n\n"
-           "*rnx*(1), *rnx-run*(1), *rnx-job*(1), *rnx-volume*(1)\n";
+           "*rnx*(1), *rnx-run*(1), *rnx-job*(1), *rnx-volume*(1), *rnx-audit*(1)\n";
     return out;
 }
 

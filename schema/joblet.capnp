@@ -557,6 +557,7 @@ interface HostService {
     moreDifferences @3 :Bool;   # there are others
     slotFirst @4 :UInt32;       # host uids of jobs begin here
     slotCount @5 :UInt32;       # and come in so many slots of 65536
+    auditRecords @6 :UInt64;    # number of the last audit record
   }
   struct Check {
     subject @0 :Text; # "backend btrfs"

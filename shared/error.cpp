@@ -76,6 +76,7 @@ std::string_view step_phrase(Step step) {
         "limit the I/O of the job",
         "find the block devices behind the volume",
         "look through store and kernel",
+        "write the audit record",
     };
     const auto index = static_cast<std::uint32_t>(step);
     return index < kStepCount ? kPhrases[index] : kPhrases[0];

@@ -99,8 +99,9 @@ enum class Step : std::uint32_t {
     SetIoLimit,
     FindDevices, // whole block devices behind a volume
     Survey,      // of store and kernel
+    WriteAudit,  // the record without which nothing is done
 };
-inline constexpr std::uint32_t kStepCount = static_cast<std::uint32_t>(Step::Survey) + 1;
+inline constexpr std::uint32_t kStepCount = static_cast<std::uint32_t>(Step::WriteAudit) + 1;
 // What was being done, as a phrase that follows "could not": "attach the loop device".
 std::string_view step_phrase(Step step);
 

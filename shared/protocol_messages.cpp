@@ -77,8 +77,8 @@ bool valid(const BackendReport& b) {
 bool valid(const HostFacts& f) {
     return valid(f.reply) && known(static_cast<Backend>(f.chosen_backend)) &&
            ((f.controllers | f.required_controllers) & ~kControllersAll) == 0 &&
-           (f.flags & ~(kHostSurveyed | kHostNoSwap | kHostOnlineGrow)) == 0 && f.device_count <= f.devices.size() &&
-           std::ranges::all_of(f.backends, [](const auto& backend) { return valid(backend); }) &&
+           (f.flags & ~(kHostSurveyed | kHostNoSwap | kHostOnlineGrow)) == 0 && f.device_count <= f.devices.size() && f.audit_errno >= 0 &&
+           f.zero == 0 && std::ranges::all_of(f.backends, [](const auto& backend) { return valid(backend); }) &&
            std::ranges::all_of(std::span(f.differences).first(f.reply.count), [](const Difference& one) {
                return static_cast<std::uint32_t>(one.kind) - 1 < kDifferenceKindCount - 1 && one.zero == 0;
            });

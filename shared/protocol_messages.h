@@ -207,6 +207,9 @@ struct HostFacts { // reply to HostReport; reply.count differences; kReplyMore: 
     std::uint32_t slot_first = 0;                       // host uid
     std::uint32_t slot_count = 0;                       // of 65536 uids each
     std::uint32_t device_count = 0;
+    std::uint64_t audit_records = 0; // number of the last one
+    std::int32_t audit_errno = 0;    // why none can be written; 0: they are
+    std::uint32_t zero = 0;
     std::array<Device, kStoreDevicesMax> devices{}; // whole, below the store; none: they are not known, and io limits refused
     std::array<Difference, kDifferencesMax> differences{};
 };

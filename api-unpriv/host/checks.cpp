@@ -163,6 +163,16 @@ HostCheck growth_check(const HostFacts& facts) {
             "start the service with CAP_SYS_RESOURCE"};
 }
 
+HostCheck audit_check(const HostFacts& facts) {
+    if (facts.audit_errno == 0) {
+        return held("audit", fmt::format("{} records are written", facts.audit_records));
+    }
+    return {"audit", false, fmt::format("no record can be written: {}", std::strerror(facts.audit_errno)),
+            "whatever would have to be on record is refused; running jobs go on",
+            facts.audit_errno == EIO ? "see that /var/log/joblet is on a disk that works, and start the daemons anew"
+                                     : "make room where /var/log/joblet is"};
+}
+
 } // namespace
 
 std::vector<HostCheck> checks_of(const HostFacts& facts) {
@@ -181,6 +191,7 @@ std::vector<HostCheck> checks_of(const HostFacts& facts) {
     checks.push_back(devices_check(facts));
     checks.push_back(memory_check(facts));
     checks.push_back(growth_check(facts));
+    checks.push_back(audit_check(facts));
     return checks;
 }
 

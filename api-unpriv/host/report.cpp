@@ -74,6 +74,7 @@ Report report_of(const protocol::HostFacts& facts, const VolumeIndex& volumes) {
     report.more_differences = (facts.reply.flags & protocol::kReplyMore) != 0;
     report.slot_first = facts.slot_first;
     report.slot_count = facts.slot_count;
+    report.audit_records = facts.audit_records;
     for (const auto& difference : std::span(facts.differences).first(facts.reply.count)) {
         report.differences.push_back(sentence_of(difference, volumes));
     }

@@ -23,6 +23,7 @@ struct Report {
     bool more_differences = false;
     std::uint32_t slot_first = 0; // host uid
     std::uint32_t slot_count = 0;
+    std::uint64_t audit_records = 0; // number of the last one
 };
 
 // Pure. `volumes` gives names to ids.

@@ -23,6 +23,7 @@ void fill(rpc::HostService::Report::Builder out, const Report& report) {
     out.setMoreDifferences(report.more_differences);
     out.setSlotFirst(report.slot_first);
     out.setSlotCount(report.slot_count);
+    out.setAuditRecords(report.audit_records);
 }
 
 class HostServer final : public rpc::HostService::Server {

@@ -77,6 +77,9 @@ struct BrokerConfig {
     std::uint64_t memory_budget = 0;               // bytes of all memory volumes that jobs have; half of the host's memory
     std::chrono::seconds memory_volume_timeout{0}; // 0: idle memory volumes stay
     std::chrono::seconds cleaner_interval{10};
+    // [audit]
+    bool audit_sync_each = false;
+    std::uint64_t audit_file_bytes = std::uint64_t{64} << 20U; // a longer one is put aside
     // [cgroups]
     std::uint32_t required_controllers = 0; // protocol::kController…
     // [limits], and [users.ID] for those who have others

@@ -199,6 +199,20 @@ Key socket_group() {
             [](BrokerConfig& config) { return fmt::format("{}", config.socket_gid); }};
 }
 
+Key audit_sync() {
+    return {"audit", "sync",
+            "\"soon\": audit records are on disk at most 100 ms later; \"each\": before anything is begun, and before it is answered",
+            [](const toml::node& node, BrokerConfig& config) -> std::expected<void, std::string> {
+                const auto word = node.value_exact<std::string>();
+                if (word != "soon" && word != "each") {
+                    return std::unexpected("\"soon\" or \"each\"");
+                }
+                config.audit_sync_each = word == "each";
+                return {};
+            },
+            [](BrokerConfig& config) { return std::string(config.audit_sync_each ? "\"each\"" : "\"soon\""); }};
+}
+
 // A limit of jobs, or "none"; and as default "built-in", which holds only where the controller is.
 Key resource(std::string_view name, std::string_view comment, const std::function<JobResource&(BrokerConfig&)>& field,
              std::uint64_t JobResource::* part, const ResourceWords& words) {
@@ -397,6 +411,10 @@ std::vector<Key> make_keys() {
         duration(
             "volumes", "cleaner_interval", "how often is looked for what is over: dead jobs, idle memory volumes, old trash",
             [](C& c) -> auto& { return c.cleaner_interval; }, std::chrono::seconds(1)),
+        audit_sync(),
+        size(
+            "audit", "file_size", "a longer audit.jsonl is put aside under the number of its last record, and a new one begun",
+            [](C& c) -> auto& { return c.audit_file_bytes; }, kMiB),
         required_controllers(),
         integer<std::uint64_t>(
             "limits", "volumes", "per user: number of volumes", [](C& c) -> auto& { return c.limits.volumes; }, 0, kMany),

@@ -44,8 +44,12 @@ constexpr SyscallRule kTable[] = {
     {__NR_unlinkat, "unlinkat", "an empty group", {arg_is32(2, AT_REMOVEDIR)}},
     {__NR_getdents64, "getdents64", "lists the groups of jobs, for a comparison with the jobs there are"},
     {__NR_pread64, "pread64", "cgroup.events and limits; what a failed system job said"},
-    {__NR_write, "write", "cgroup.kill and limits; the log; a system job's spec"},
+    {__NR_write, "write", "cgroup.kill and limits; the log; the audit log; a system job's spec"},
     {__NR_writev, "writev", "the log, from the C library"},
+    // ---- the audit log, in the one directory that was opened at start
+    {__NR_fallocate, "fallocate", "room for records to come", {arg_is32(1, FALLOC_FL_KEEP_SIZE)}},
+    {__NR_ftruncate, "ftruncate", "take back the part of a record that had no room"},
+    {__NR_renameat, "renameat", "put a long log aside"},
     // ---- memory, never executable
     {__NR_brk, "brk", "heap"},
     {__NR_mmap, "mmap", "heap", {arg_has(2, PROT_EXEC, 0)}},

@@ -254,6 +254,8 @@ Task<protocol::HostFacts> HostReporter::report(protocol::HostReport request, Cli
     facts.slot_count = p_.config.slot_count;
     facts.devices = p_.host.devices;
     facts.device_count = p_.host.device_count;
+    facts.audit_records = p_.audit.last();
+    facts.audit_errno = p_.audit.failure();
     if (!wants_survey) {
         co_return facts;
     }

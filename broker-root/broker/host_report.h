@@ -4,6 +4,7 @@
 #include <optional>
 #include <vector>
 
+#include "broker-root/broker/audit.h"
 #include "broker-root/broker/config.h"
 #include "broker-root/broker/doorman.h"
 #include "broker-root/broker/host.h"
@@ -27,6 +28,7 @@ class HostReporter {
         Jobs& jobs;
         Volumes& volumes;
         const Host& host;
+        const Audit& audit;
     };
     explicit HostReporter(Parts parts) : p_(parts) {}
 

@@ -224,7 +224,21 @@ Detached Jobs::finish(JobPointer job) {
     } else {
         jobs_.erase(id);
     }
+    record_end(*job);
     job->settled.open();
+}
+
+void Jobs::record_end(const Job& job) {
+    if (job.is_system()) { // a part of the operation that ordered it
+        return;
+    }
+    auto fields = AuditFields("job_end").add("job", job.record.id).add("uid", job.record.owner_uid);
+    if (job.exit.kind == ExitKind::Exited) {
+        fields.add("code", static_cast<std::uint64_t>(job.exit.code));
+    } else {
+        fields.add("signal", static_cast<std::uint64_t>(job.exit.kind == ExitKind::Signaled ? job.exit.signal : SIGKILL));
+    }
+    (void)p_.news.on_record(fields); // it has ended, whether that can be written or not
 }
 
 void Jobs::release_dead() {

@@ -174,6 +174,7 @@ class Jobs {
     std::expected<void, Failure> make_group(Job& job);
     static void kill_group(const Job& job);
     void remove_group(JobId id);
+    void record_end(const Job& job);
     void watch(const JobPointer& job);
     void keep(const Job& job);
     void read_status(const JobPointer& job);

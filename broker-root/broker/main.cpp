@@ -13,6 +13,7 @@
 #include <fmt/format.h>
 
 #include "broker-root/broker/api_link.h"
+#include "broker-root/broker/audit.h"
 #include "broker-root/broker/config.h"
 #include "broker-root/broker/doorman.h"
 #include "broker-root/broker/event_loop.h"
@@ -23,6 +24,7 @@
 #include "broker-root/kernel/caps.h"
 #include "broker-root/kernel/cgroup.h"
 #include "broker-root/kernel/cgroup_limits.h"
+#include "broker-root/kernel/mount.h"
 #include "broker-root/layout.h"
 #include "shared/filter.h"
 #include "shared/log.h"
@@ -56,7 +58,36 @@ bool give_up_power() {
     return true;
 }
 
-int serve(const BrokerConfig& config, Host host) {
+std::expected<AuditLog, std::string> open_audit_log(const Layout& layout, const BrokerConfig& config) {
+    const auto state = kernel::open_path(layout.state().c_str(), O_RDONLY | O_DIRECTORY);
+    auto logs = kernel::open_path(layout.logs().c_str(), O_RDONLY | O_DIRECTORY);
+    if (!state || !logs) {
+        return std::unexpected(
+            fmt::format("cannot open {}: {}", state ? layout.logs() : layout.state(), std::strerror(state ? logs.error() : state.error())));
+    }
+    const auto key = load_audit_key(state->get(), logs->get());
+    if (!key) {
+        return std::unexpected(key.error());
+    }
+    return AuditLog::open(std::move(*logs), *key, config.audit_file_bytes);
+}
+
+// 0 or errno. A worker that died of something else is not the disk's fault.
+Task<int> sync_file(Workers& workers, const Fd& file) {
+    constexpr int kTries = 3;
+    for (int i = 0; i < kTries; ++i) {
+        std::vector<Fd> files;
+        files.emplace_back(::fcntl(file.get(), F_DUPFD_CLOEXEC, 3));
+        const worker::SyncFile order;
+        const WorkerReply synced = co_await workers.order(order, std::move(files));
+        if (!synced.lost) {
+            co_return synced.answer.sys_errno;
+        }
+    }
+    co_return EIO;
+}
+
+int serve(const BrokerConfig& config, Host host, AuditLog log) {
     EventLoop loop;
     // Made in the order in which they need each other; the callbacks are called only from the loop, when all are there
     std::optional<Workers> workers;
@@ -81,6 +112,7 @@ int serve(const BrokerConfig& config, Host host) {
     });
     workers.emplace(loop, supervisor, config.workers, std::chrono::seconds(config.order_seconds));
     spawner.emplace(loop, supervisor);
+    Audit audit(loop, std::move(log), {.sync_each = config.audit_sync_each}, [&](const Fd& file) { return sync_file(*workers, file); });
 
     Registry registry;
     const News news{
@@ -100,11 +132,12 @@ int serve(const BrokerConfig& config, Host host) {
             message.job = job;
             api->send(message);
         },
+        [&](const AuditFields& fields) { return audit.happened(fields); },
     };
     Slots slots(*spawner, config.slot_first, config.slot_count);
     Jobs jobs({loop, config, supervisor, *workers, *spawner, slots, registry, news, host}, Fd(kBrokerCgroupFd));
     Volumes volumes({loop, config, *workers, slots, registry, jobs, news, host});
-    HostReporter reporter({loop, config, *workers, slots, registry, jobs, volumes, host});
+    HostReporter reporter({loop, config, *workers, slots, registry, jobs, volumes, host, audit});
 
     api.emplace(
         loop, supervisor,
@@ -114,9 +147,10 @@ int serve(const BrokerConfig& config, Host host) {
             [&] { doorman->update(); },
         });
     doorman.emplace(loop, config, Fd(kBrokerListenerFd), *api);
-    requests.emplace(loop, *api, *doorman, volumes, jobs, reporter);
+    requests.emplace(loop, *api, *doorman, volumes, jobs, reporter, audit);
     requests->load();
     loop.run();
+    audit.stop();
     return 0;
 }
 
@@ -170,10 +204,15 @@ int run(int argc, char** argv) {
                                controller_names(missing)));
         return kExitConfiguration;
     }
+    auto audit_log = open_audit_log({root}, *config);
+    if (!audit_log) {
+        log::error(audit_log.error());
+        return 1;
+    }
     if (!give_up_power()) {
         return 1;
     }
-    return serve(*config, host);
+    return serve(*config, host, std::move(*audit_log));
 }
 
 } // namespace

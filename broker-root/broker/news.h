@@ -1,8 +1,9 @@
-// What changed, for whoever tells the API.
+// What changed, for whoever tells the API; and what happens without anybody's asking, for the audit log.
 #pragma once
 
 #include <functional>
 
+#include "broker-root/broker/audit_log.h"
 #include "broker-root/broker/registry.h"
 #include "shared/protocol_messages.h"
 
@@ -12,6 +13,8 @@ struct News {
     std::function<void(const Volume&)> volume_changed;
     std::function<void(VolumeId)> volume_gone;
     std::function<void(const protocol::JobEntry&)> job_changed;
+    // False: no record can be written, and what is in its power must not be done.
+    std::function<bool(const AuditFields&)> on_record;
 };
 
 // A refusal of whatever was asked, or the plain "done"; the dispatcher adds which request it answers.

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "broker-root/broker/audit_words.h"
 #include "shared/log.h"
 
 namespace joblet::broker {
@@ -50,15 +51,11 @@ struct Handlers {
     Task<protocol::Reply> operator()(const protocol::DetachVolume& r) const {
         return jobs.detach(r, client->uid);
     }
-    protocol::Reply operator()(const protocol::AdminRead& r) const {
+    protocol::Reply operator()(const protocol::AdminRead& /*all of it is on record*/) const {
         if (!client->admin) {
             return refusal(ErrorCode::PermissionDenied);
         }
-        const auto what = !r.id.is_none()    ? fmt::format("volume {}", to_string(r.id))
-                          : r.everybody != 0 ? std::string("the volumes of all users")
-                                             : fmt::format("the volumes of user {}", r.uid);
-        log::info(fmt::format("admin {} looks at {}", client->uid, what));
-        return {};
+        return {}; // what it is for is the record of it
     }
     protocol::VolumeDetail operator()(const protocol::StatVolume& r) const {
         return volumes.stat(r);
@@ -121,8 +118,33 @@ Detached Requests::load() {
     serving_.open();
 }
 
+template <class Request>
+Task<bool> Requests::concluded(const Request& request, const Client* client, std::uint64_t begun, const protocol::Reply& reply) {
+    if (begun == 0) {
+        co_return true;
+    }
+    AuditFields fields = audit_fields("end", request.header, client);
+    add_verdict(fields, reply);
+    co_return co_await audit_.after(begun, std::move(fields));
+}
+
 template <class Request> Detached Requests::carry_out(Request request, std::optional<Client> client, std::vector<Fd> descriptors) {
     const std::uint64_t session = api_.session();
+    const Client* const asker = client ? &*client : nullptr;
+    std::uint64_t begun = 0; // the record of its beginning
+    if (is_audited(request)) {
+        AuditFields fields = audit_fields("begin", request.header, asker);
+        add_asked(fields, request);
+        const auto written = co_await audit_.before(std::move(fields));
+        if (!written) {
+            protocol::Reply refused = refusal(Failure{ErrorCode::Unavailable, Step::WriteAudit, written.error()});
+            refused.request = request.header.type;
+            refused.sequence = request.header.sequence;
+            api_.reply(session, refused);
+            co_return;
+        }
+        begun = *written;
+    }
     const auto answer = [this, session, &request](auto message) {
         protocol::Reply& reply = reply_in(message);
         reply.request = request.header.type;
@@ -136,16 +158,21 @@ template <class Request> Detached Requests::carry_out(Request request, std::opti
             api_.reply(session, message);
         }
     };
-    const Handlers handlers{doorman_, volumes_, jobs_, host_, client ? &*client : nullptr, descriptors};
-    if (request.header.connection != 0 && !client) {
+    const Handlers handlers{doorman_, volumes_, jobs_, host_, asker, descriptors};
+    if (request.header.connection != 0 && asker == nullptr) {
         // Gone, or never there: nobody in whose name this could be done. No offence, the client may just have hung up
-        answer(refusal(ErrorCode::PermissionDenied));
+        protocol::Reply refused = refusal(ErrorCode::PermissionDenied);
+        co_await concluded(request, asker, begun, refused);
+        answer(refused);
     } else if constexpr (kIsTask<decltype(handlers(request))>) {
-        answer(co_await handlers(request));
+        auto done = co_await handlers(request);
+        co_await concluded(request, asker, begun, reply_in(done));
+        answer(std::move(done));
     } else {
-        answer(handlers(request));
+        auto done = handlers(request);
+        co_await concluded(request, asker, begun, reply_in(done));
+        answer(std::move(done));
     }
-    co_return;
 }
 
 Detached Requests::serve(protocol::Request request, std::vector<Fd> descriptors) {

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "broker-root/broker/api_link.h"
+#include "broker-root/broker/audit.h"
 #include "broker-root/broker/doorman.h"
 #include "broker-root/broker/event_loop.h"
 #include "broker-root/broker/host_report.h"
@@ -16,8 +17,8 @@ namespace joblet::broker {
 
 class Requests {
   public:
-    Requests(EventLoop& loop, ApiLink& api, Doorman& doorman, Volumes& volumes, Jobs& jobs, HostReporter& host)
-        : loop_(loop), api_(api), doorman_(doorman), volumes_(volumes), jobs_(jobs), host_(host) {}
+    Requests(EventLoop& loop, ApiLink& api, Doorman& doorman, Volumes& volumes, Jobs& jobs, HostReporter& host, Audit& audit)
+        : loop_(loop), api_(api), doorman_(doorman), volumes_(volumes), jobs_(jobs), host_(host), audit_(audit) {}
 
     // Reads records and jobs; until then Phase::Serving requests wait. Ends the loop if it cannot be done.
     Detached load();
@@ -26,6 +27,8 @@ class Requests {
 
   private:
     template <class Request> Detached carry_out(Request request, std::optional<Client> client, std::vector<Fd> descriptors);
+    template <class Request>
+    Task<bool> concluded(const Request& request, const Client* client, std::uint64_t begun, const protocol::Reply& reply);
 
     EventLoop& loop_;
     ApiLink& api_;
@@ -33,6 +36,7 @@ class Requests {
     Volumes& volumes_;
     Jobs& jobs_;
     HostReporter& host_;
+    Audit& audit_;
     Gate serving_{loop_};
 };
 

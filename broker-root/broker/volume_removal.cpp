@@ -174,6 +174,10 @@ Task<std::expected<void, Failure>> Volumes::empty(worker::VolumeRecord record) {
     if (!being_emptied_.insert(id).second) {
         co_return std::expected<void, Failure>();
     }
+    if (!p_.news.on_record(AuditFields("emptying").add("volume", id).add("uid", record.owner_uid))) {
+        being_emptied_.erase(id); // another time
+        co_return std::unexpected(Failure{ErrorCode::Unavailable, Step::WriteAudit, 0});
+    }
     worker::EmptyTrash empty;
     empty.id = id;
     WorkerReply emptied = co_await p_.workers.order(empty);
@@ -185,6 +189,10 @@ Task<std::expected<void, Failure>> Volumes::empty(worker::VolumeRecord record) {
         }
     }
     being_emptied_.erase(id);
+    (void)p_.news.on_record(AuditFields("emptied")
+                                .add("volume", id)
+                                .add("verdict", error_code_name(emptied.answer.code))
+                                .add("errno", static_cast<std::uint64_t>(std::max(emptied.answer.sys_errno, 0))));
     if (!emptied.ok()) {
         log::error(fmt::format("volume {} in the trash could not be deleted for good: could not {}; it is tried again", to_string(id),
                                step_phrase(emptied.answer.step)));

@@ -69,6 +69,9 @@ Detached Volumes::remove_idle_memory_volumes() {
         if (volume == nullptr || !volume->holders.empty()) {
             continue; // while the one before it was being removed
         }
+        if (!p_.news.on_record(AuditFields("idle_volume").add("volume", id).add("uid", owner))) {
+            continue;
+        }
         protocol::DeleteVolume request;
         request.id = id;
         const protocol::Reply removed = co_await remove(request, Client{.uid = owner});

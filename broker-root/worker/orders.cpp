@@ -41,6 +41,9 @@ bool is_sound(const LoadBases&) {
 bool is_sound(const Survey&) {
     return true;
 }
+bool is_sound(const SyncFile&) {
+    return true;
+}
 bool is_sound(const StageVolume& order) {
     const bool image = order.record.backend == Backend::Image;
     return is_flag(order.image_is_larger) && (image || order.image_is_larger == 0) && is_sound(order.record) &&

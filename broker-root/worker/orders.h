@@ -101,6 +101,7 @@ enum class OrderType : std::uint32_t {
     OpenImage = 20,
     CommitResize = 21,
     Survey = 22,
+    SyncFile = 23,
 };
 
 struct OrderHeader {
@@ -323,10 +324,15 @@ struct ReleaseJob {
     OrderHeader header;
     JobId id;
 };
+// fsync(2) of the file that comes with it: the broker does not wait for disks.
+struct SyncFile {
+    static constexpr auto kType = OrderType::SyncFile;
+    OrderHeader header;
+};
 
 using Order = std::variant<LoadVolumes, LoadJobs, StageVolume, CommitVolume, DiscardStaging, UpdateRecord, TrashVolume, EmptyTrash,
                            PrepareJob, FinishJob, ReleaseJob, RestoreVolume, SetLabels, AttachVolume, DetachVolume, OpenLog, LoadBases,
-                           MeasureVolume, ResizeVolume, OpenImage, CommitResize, Survey>;
+                           MeasureVolume, ResizeVolume, OpenImage, CommitResize, Survey, SyncFile>;
 inline constexpr std::size_t kOrderSizeMax = 8192;
 
 // Pure: exact size for its type, known enums, zero where it must be zero, texts well formed. An error is EBADMSG.

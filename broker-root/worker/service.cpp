@@ -10,6 +10,8 @@
 
 #include <fmt/format.h>
 
+#include "broker-root/kernel/record_io.h"
+#include "broker-root/worker/failure.h"
 #include "broker-root/worker/live.h"
 #include "broker-root/worker/survey.h"
 #include "shared/datagram.h"
@@ -27,6 +29,7 @@ constexpr Count descriptors_with(OrderType type) {
     switch (type) {
     case OrderType::PrepareJob:
     case OrderType::DetachVolume:
+    case OrderType::SyncFile:
         return {1, 1};
     case OrderType::MeasureVolume:
     case OrderType::ResizeVolume:
@@ -47,7 +50,7 @@ template <class O> Answer answer_to(const O& order) {
 constexpr auto kOrderNames = std::to_array<std::string_view>(
     {"",           "LoadVolumes", "LoadJobs",      "StageVolume",  "CommitVolume",  "DiscardStaging", "UpdateRecord", "TrashVolume",
      "EmptyTrash", "PrepareJob",  "FinishJob",     "ReleaseJob",   "RestoreVolume", "SetLabels",      "AttachVolume", "DetachVolume",
-     "OpenLog",    "LoadBases",   "MeasureVolume", "ResizeVolume", "OpenImage",     "CommitResize",   "Survey"});
+     "OpenLog",    "LoadBases",   "MeasureVolume", "ResizeVolume", "OpenImage",     "CommitResize",   "Survey",       "SyncFile"});
 static_assert(kOrderNames.size() == std::variant_size_v<Order> + 1);
 
 // The volume or job that an order is about, for the log.
@@ -289,6 +292,14 @@ bool Service::carry_out(const OpenImage& order, Descriptors&) {
 
 bool Service::carry_out(const CommitResize& order, Descriptors&) {
     return send_message(broker_, answer_to(order, store_.commit_resize(order.record)), {}, Wait::Yes);
+}
+
+bool Service::carry_out(const SyncFile& order, Descriptors& descriptors) {
+    Outcome<void> outcome;
+    if (const auto synced = kernel::sync_to_disk(descriptors.front().get()); !synced) {
+        outcome = std::unexpected(failure_of(Step::WriteAudit, synced.error()));
+    }
+    return send_message(broker_, answer_to(order, outcome), {}, Wait::Yes);
 }
 
 bool Service::carry_out(const Survey& order, Descriptors&) {

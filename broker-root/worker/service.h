@@ -43,6 +43,7 @@ class Service {
     bool carry_out(const OpenImage& order, Descriptors& descriptors);
     bool carry_out(const CommitResize& order, Descriptors& descriptors);
     bool carry_out(const Survey& order, Descriptors& descriptors);
+    bool carry_out(const SyncFile& order, Descriptors& descriptors);
     // The volume's root in the job whose namespace came with the order; an invalid descriptor if none did.
     [[nodiscard]] Outcome<Fd> open_mounted(Step step, const VolumeRecord& record, Descriptors& descriptors) const;
 

@@ -117,7 +117,8 @@ Installation::Installation(const Options& options) : arguments_(options.argument
     fs::copy_file(binary("rnx"), root_ + "/rnx");
     try {
         mount_store(options.store);
-        mount_jobs(options.jobs_on_tmpfs);
+        mount_tmpfs("/opt/joblet/jobs", options.jobs_on_tmpfs, 0711);
+        mount_tmpfs("/var/log/joblet", options.logs_on_tmpfs, 0750);
         start();
     } catch (...) {
         unmount_all();
@@ -159,17 +160,17 @@ void Installation::mount_store(const StoreMount& store) {
     }
 }
 
-void Installation::mount_jobs(const std::string& options) {
+void Installation::mount_tmpfs(const std::string& directory, const std::string& options, unsigned mode) {
     if (options.empty()) {
         return;
     }
-    const std::string path = root_ + "/opt/joblet/jobs";
+    const std::string path = root_ + directory;
     fs::create_directories(path);
     if (run({{"/usr/bin/mount", "-t", "tmpfs", "-o", options, "joblet-test", path}}).status != 0) {
         throw std::runtime_error("no tmpfs at " + path);
     }
     mounted_.push_back(path);
-    fs::permissions(path, fs::perms(0711));
+    fs::permissions(path, fs::perms(mode));
 }
 
 // The namespaces of the daemons hold them until the kernel has taken these apart.

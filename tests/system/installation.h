@@ -43,6 +43,7 @@ class Installation {
         Words arguments; // of jobletd, besides --root
         StoreMount store;
         std::string jobs_on_tmpfs; // options of a tmpfs at /opt/joblet/jobs; empty: none
+        std::string logs_on_tmpfs; // likewise at /var/log/joblet
     };
     // Starts jobletd and waits until it answers. Throws if it does not.
     Installation() : Installation(Options{}) {}
@@ -104,7 +105,7 @@ class Installation {
     }
     void end_jobs() const;
     void mount_store(const StoreMount& store);
-    void mount_jobs(const std::string& options);
+    void mount_tmpfs(const std::string& directory, const std::string& options, unsigned mode);
     void unmount_all();
 
     std::vector<std::string> mounted_;

@@ -46,6 +46,7 @@ protocol::HostFacts bare_host() {
     facts.controllers = 0;
     facts.flags = 0;
     facts.device_count = 0;
+    facts.audit_errno = ENOSPC;
     return facts;
 }
 
@@ -73,10 +74,10 @@ TEST_CASE("a host that holds everything has no check that fails") {
         CHECK(check.ok);
         subjects.push_back(subject);
     }
-    CHECK(subjects == std::vector<std::string>{"backend auto", "backend btrfs", "backend image", "backend project-quota", "backend tmpfs",
-                                               "block devices", "controller cpu", "controller io", "controller memory", "controller pids",
-                                               "idmap btrfs", "idmap ext4 in images", "idmap xfs", "image growth", "memory volumes",
-                                               "store"});
+    CHECK(subjects == std::vector<std::string>{"audit", "backend auto", "backend btrfs", "backend image", "backend project-quota",
+                                               "backend tmpfs", "block devices", "controller cpu", "controller io", "controller memory",
+                                               "controller pids", "idmap btrfs", "idmap ext4 in images", "idmap xfs", "image growth",
+                                               "memory volumes", "store"});
     CHECK(checks.at("store").detail == "xfs");
     CHECK(checks.at("backend auto").detail == "takes project-quota");
     CHECK(checks.at("block devices").detail == "below the store: 8:0 259:3");
@@ -90,10 +91,12 @@ TEST_CASE("a host that holds nothing says of each thing what is lost and how to 
         CAPTURE(subject);
         CHECK_FALSE(check.ok);
     }
-    CHECK(checks.size() == 13); // of no file system is known whether it can be idmapped
+    CHECK(checks.size() == 14); // of no file system is known whether it can be idmapped
     auto unmapped = bare_host();
     unmapped.backends[2] = {Backend::Image, ErrorCode::Unsupported, Step::IdmapVolume, EINVAL};
     CHECK(by_subject(unmapped).at("idmap ext4 in images").lost == "volumes of backend image");
+    CHECK(contains(checks.at("audit").lost, "refused"));
+    CHECK(contains(checks.at("audit").detail, "No space left"));
     CHECK(contains(checks.at("backend project-quota").remedy, "prjquota"));
     CHECK(checks.at("backend project-quota").detail == "could not limit the directory by a project quota: No such process");
     CHECK(contains(checks.at("backend btrfs").remedy, "btrfs quota enable"));
@@ -182,7 +185,7 @@ TEST_CASE("everybody is told what the host holds, and admins also what differs")
     CHECK_FALSE(report.getMoreDifferences());
     CHECK(report.getSlotFirst() == 0x70000000);
     CHECK(report.getSlotCount() == 100);
-    REQUIRE(report.getChecks().size() == 16);
+    REQUIRE(report.getChecks().size() == 17);
     int failing = 0;
     for (const auto check : report.getChecks()) {
         failing += check.getOk() ? 0 : 1;

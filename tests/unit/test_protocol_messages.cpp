@@ -224,6 +224,8 @@ TEST_CASE("what a volume holds, and what the host can hold, decode to themselves
     CHECK(is_refused([](HostFacts& f) { f.required_controllers = kControllersAll + 1; }));
     CHECK(is_refused([](HostFacts& f) { f.flags = kHostOnlineGrow << 1U; }));
     CHECK(is_refused([](HostFacts& f) { ++f.device_count; }));
+    CHECK(is_refused([](HostFacts& f) { f.audit_errno = -1; }));
+    CHECK(is_refused([](HostFacts& f) { f.zero = 1; }));
     CHECK(is_refused([](HostFacts& f) { f.differences[kDifferencesMax - 1].kind = static_cast<DifferenceKind>(0); }));
     CHECK(is_refused([](HostFacts& f) { f.differences[0].kind = static_cast<DifferenceKind>(kDifferenceKindCount); }));
     CHECK(is_refused([](HostFacts& f) { f.differences[0].zero = 1; }));
