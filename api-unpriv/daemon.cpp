@@ -42,14 +42,13 @@ void Daemon::on_connection(const protocol::Connection& connection, Fd socket) {
 }
 
 void Daemon::serve(Visitor visitor) {
-    const Caller caller{visitor.connection.uid, visitor.connection.admin != 0, visitor.connection.number};
-    sessions_.add(
-        Session::serve(*io_.lowLevelProvider, timer_, std::move(visitor.socket), caller, {volumes_, jobs_, bases_, doctor_}, config_)
-            .then([this, caller]() {
-                protocol::CloseConnection request;
-                request.header.connection = caller.connection;
-                return broker_.request(request).ignoreResult();
-            }));
+    sessions_.add(Session::serve(*io_.lowLevelProvider, timer_, std::move(visitor.socket), visitor.connection,
+                                 {volumes_, jobs_, bases_, doctor_}, config_)
+                      .then([this, number = visitor.connection.number]() {
+                          protocol::CloseConnection request;
+                          request.header.connection = number;
+                          return broker_.request(request).ignoreResult();
+                      }));
 }
 
 void Daemon::on_volume_changed(const protocol::VolumeChanged& news) {

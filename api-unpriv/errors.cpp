@@ -294,6 +294,27 @@ Refusal too_many(std::string_view key, std::uint64_t limit, std::string_view of_
             {{"limit_name", std::string(key)}, {"limit", std::to_string(limit)}}};
 }
 
+std::optional<Refusal> refusal_from(const protocol::Connection& connection) {
+    switch (connection.refusal) {
+    case protocol::ConnectionRefusal::None:
+        return std::nullopt;
+    case protocol::ConnectionRefusal::NotOnTheLists:
+        return Refusal{
+            {ErrorCode::PermissionDenied, "you may not use this daemon", "root decides in broker.toml, section [socket], who may connect"},
+            {}};
+    case protocol::ConnectionRefusal::TooMany:
+        return Refusal{{ErrorCode::LimitExceeded,
+                        fmt::format("you have {} connections to this daemon, and may have {}: this would be one more", connection.allowed,
+                                    connection.allowed),
+                        "end some of the programs that are connected, or ask root for more (limits.connections)"},
+                       {{"limit_name", "limits.connections"},
+                        {"limit", std::to_string(connection.allowed)},
+                        {"used", std::to_string(connection.allowed)},
+                        {"asked", "1"}}};
+    }
+    return std::nullopt;
+}
+
 Refusal refusal_from(const Reply& reply, const Subject& subject) {
     Refusal refusal;
     switch (reply.code) {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <expected>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -40,6 +41,9 @@ Refusal unimplemented(std::string_view what);
 Refusal unavailable();
 // A bound of this daemon's own, by its key in api.toml.
 Refusal too_many(std::string_view key, std::uint64_t limit, std::string_view of_what);
+
+// Of a connection that the broker serves nobody on. Nothing if it does.
+std::optional<Refusal> refusal_from(const protocol::Connection& connection);
 
 // What a request was about, for the sentence that refuses it.
 struct Subject {

@@ -9,7 +9,8 @@
 # Bounds of a connection. A message has at most `max_message_bytes` (api.toml, 4 MiB by default) and at most 64 levels of
 # nesting. A client that sends something that is not Cap'n Proto, goes beyond these bounds, or does not read what it
 # asked for, loses its connection; other clients notice nothing. Calls that were under way are still carried out or refused;
-# jobs that were started run on.
+# jobs that were started run on. A user who has as many connections as he may have (limits.connections), or may not connect, is
+# told so by the error of his first call, and the connection is closed within seconds.
 #
 # Units. Sizes are bytes. Times are nanoseconds since 1970 (CLOCK_REALTIME); 0 is "never". Ids are 32 lower-case
 # hexadecimal digits. Texts are UTF-8.

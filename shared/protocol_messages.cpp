@@ -89,7 +89,8 @@ bool valid(const BaseList& l) {
                                [](const BaseEntry& base) { return is_name(base.name) && known(base.proc) && base.is_usable <= 1; });
 }
 bool valid(const Connection& c) {
-    return c.number != 0 && c.admin <= 1 && c.zero == 0;
+    return c.number != 0 && c.admin <= 1 && c.refusal <= ConnectionRefusal::TooMany &&
+           (c.allowed != 0) == (c.refusal == ConnectionRefusal::TooMany);
 }
 bool valid(const VolumeChanged& c) {
     return c.zero == 0 && valid(c.volume) && labels_fit(c.labels, c.volume.labels_size);

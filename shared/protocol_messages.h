@@ -218,6 +218,8 @@ inline constexpr std::uint32_t kHostNoSwap = 2;     // memory volumes stay out o
 inline constexpr std::uint32_t kHostOnlineGrow = 4; // images can be grown while they are attached
 // Every other request is answered by a bare Reply.
 
+// Why a connection is for nothing but to tell its client so: the broker takes no request in its name.
+enum class ConnectionRefusal : std::uint32_t { None = 0, NotOnTheLists = 1, TooMany = 2 };
 struct Connection { // with one descriptor: the accepted socket
     static constexpr auto kType = MessageType::Connection;
     MessageType type = kType;
@@ -226,7 +228,8 @@ struct Connection { // with one descriptor: the accepted socket
     std::uint32_t gid = 0;
     std::uint32_t pid = 0;
     std::uint32_t admin = 0; // 1: may ask with Authority::Admin
-    std::uint32_t zero = 0;
+    ConnectionRefusal refusal = ConnectionRefusal::None;
+    std::uint64_t allowed = 0; // TooMany: connections that this user may have, and has
 };
 struct VolumeChanged {
     static constexpr auto kType = MessageType::VolumeChanged;

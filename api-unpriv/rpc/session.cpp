@@ -29,6 +29,9 @@ ClientStream::Bounds bounds(const ApiConfig& config) {
 } // namespace
 
 Outcome<Ticket> Ticket::take(SessionContext& session, Kind kind) {
+    if (session.refusal) {
+        return std::unexpected(*session.refusal);
+    }
     if (session.calls >= session.config.calls_per_connection) {
         return std::unexpected(too_many("rpc.calls_per_connection", session.config.calls_per_connection, "calls on this connection"));
     }
@@ -54,20 +57,20 @@ Outcome<kj::Own<HeldLog>> HeldLog::take(SessionContext& session) {
     return kj::refcounted<HeldLog>(kj::addRef(session));
 }
 
-Session::Session(kj::LowLevelAsyncIoProvider& provider, kj::Timer& timer, Fd socket, const Caller& caller, Managers managers,
-                 const ApiConfig& config)
+Session::Session(kj::LowLevelAsyncIoProvider& provider, kj::Timer& timer, Fd socket, const protocol::Connection& connection,
+                 Managers managers, const ApiConfig& config)
     : socket_(provider.wrapUnixSocketFd(kj::AutoCloseFd(socket.release()), kj::LowLevelAsyncIoProvider::ALREADY_CLOEXEC)),
       stream_(*socket_, timer, bounds(config)),
       network_(stream_, kDescriptorsPerMessage, capnp::rpc::twoparty::Side::SERVER, reader_options(config)),
-      rpc_(capnp::makeRpcServer(network_, make_joblet_service(kj::refcounted<SessionContext>(caller, managers, config)))) {
+      rpc_(capnp::makeRpcServer(network_, make_joblet_service(kj::refcounted<SessionContext>(connection, managers, config)))) {
     stream_.watch(network_);
     rpc_.setFlowLimit(2 * config.max_message_bytes / sizeof(capnp::word));
 }
 
-kj::Promise<void> Session::serve(kj::LowLevelAsyncIoProvider& provider, kj::Timer& timer, Fd socket, const Caller& caller,
+kj::Promise<void> Session::serve(kj::LowLevelAsyncIoProvider& provider, kj::Timer& timer, Fd socket, const protocol::Connection& connection,
                                  Managers managers, const ApiConfig& config) {
     return kj::evalNow([&]() {
-               auto session = kj::heap<Session>(provider, timer, kj::mv(socket), caller, managers, config);
+               auto session = kj::heap<Session>(provider, timer, kj::mv(socket), connection, managers, config);
                auto gone = session->network_.onDisconnect();
                return gone.attach(kj::mv(session));
            })

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include <capnp/rpc-twoparty.h>
 #include <kj/async-io.h>
@@ -14,6 +15,7 @@
 #include "api-unpriv/rpc/client_stream.h"
 #include "api-unpriv/volumes/manager.h"
 #include "shared/fd.h"
+#include "shared/protocol_messages.h"
 
 namespace joblet::api {
 
@@ -27,11 +29,14 @@ struct Managers {
 // Shared by the services of one connection.
 class SessionContext final : public kj::Refcounted {
   public:
-    SessionContext(Caller who, Managers what, const ApiConfig& configuration) : caller(who), managers(what), config(configuration) {}
+    SessionContext(const protocol::Connection& connection, Managers what, const ApiConfig& configuration)
+        : caller{connection.uid, connection.admin != 0, connection.number}, managers(what), config(configuration),
+          refusal(refusal_from(connection)) {}
 
     const Caller caller;
     const Managers managers;
     const ApiConfig& config;
+    const std::optional<Refusal> refusal; // the answer to each call: the broker serves nobody on this connection
 
     std::uint64_t calls = 0;
     std::uint64_t waits = 0;
@@ -77,11 +82,12 @@ class HeldLog final : public kj::Refcounted {
 
 class Session {
   public:
-    // Serves the connection until the client goes, or goes too far; never rejects.
-    static kj::Promise<void> serve(kj::LowLevelAsyncIoProvider& provider, kj::Timer& timer, Fd socket, const Caller& caller,
-                                   Managers managers, const ApiConfig& config);
+    // Serves the connection until the client goes, or goes too far; never rejects. A connection of the broker's that is refused gets the
+    // refusal as the answer to each of its calls.
+    static kj::Promise<void> serve(kj::LowLevelAsyncIoProvider& provider, kj::Timer& timer, Fd socket,
+                                   const protocol::Connection& connection, Managers managers, const ApiConfig& config);
 
-    Session(kj::LowLevelAsyncIoProvider& provider, kj::Timer& timer, Fd socket, const Caller& caller, Managers managers,
+    Session(kj::LowLevelAsyncIoProvider& provider, kj::Timer& timer, Fd socket, const protocol::Connection& connection, Managers managers,
             const ApiConfig& config);
 
   private:

@@ -5,8 +5,8 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
-
 #include <vector>
 
 #include <fmt/format.h>
@@ -17,6 +17,15 @@
 namespace joblet::broker {
 
 namespace {
+
+// A connection that is not served lives just so long that its client can be told why, and few at once for one user.
+constexpr std::uint64_t kRefusedPerUid = 4;
+constexpr std::chrono::seconds kRefusedFor{5};
+
+std::uint64_t held(const std::unordered_map<std::uint32_t, std::uint64_t>& per_uid, std::uint32_t uid) {
+    const auto found = per_uid.find(uid);
+    return found == per_uid.end() ? 0 : found->second;
+}
 
 bool contains(const std::vector<std::uint32_t>& list, std::uint32_t id) {
     return std::ranges::find(list, id) != list.end();
@@ -64,12 +73,9 @@ void Doorman::accept() {
         }
         const Client client{peer.uid, peer.gid, static_cast<std::uint32_t>(peer.pid),
                             peer.uid == 0 || contains(config_.admin_uids, peer.uid)};
-        if (!may_connect(client)) {
-            log::warning(fmt::format("uid {} is not on the lists of those who may connect", client.uid));
-            continue;
-        }
-        if (const auto most = config_.limits_of(client.uid).connections; per_uid_[client.uid] >= most) {
-            log::warning(fmt::format("uid {} has {} connections, no more are allowed", client.uid, most));
+        const auto refusal = refusal_of(client);
+        const bool is_refused = refusal != protocol::ConnectionRefusal::None;
+        if (is_refused && held(refused_, client.uid) >= kRefusedPerUid) {
             continue;
         }
         Fd duplicate(::fcntl(socket.get(), F_DUPFD_CLOEXEC, 0));
@@ -78,14 +84,24 @@ void Doorman::accept() {
         }
         const protocol::ConnectionNumber number = next_++;
         const auto watch = loop_.watch(duplicate.get(), EPOLLRDHUP, [this, number](std::uint32_t) { close(number); });
-        open_.emplace(number, Open{client, std::move(duplicate), watch});
-        ++per_uid_[client.uid];
+        open_.emplace(number, Open{client, std::move(duplicate), watch, is_refused});
+        ++(is_refused ? refused_ : per_uid_)[client.uid];
         protocol::Connection message;
         message.uid = client.uid;
         message.number = number;
         message.gid = client.gid;
         message.pid = client.pid;
         message.admin = client.admin ? 1 : 0;
+        message.refusal = refusal;
+        if (refusal == protocol::ConnectionRefusal::TooMany) {
+            message.allowed = config_.limits_of(client.uid).connections;
+        }
+        if (is_refused) {
+            log::warning(refusal == protocol::ConnectionRefusal::TooMany
+                             ? fmt::format("uid {} has {} connections, no more are allowed", client.uid, message.allowed)
+                             : fmt::format("uid {} is not on the lists of those who may connect", client.uid));
+            loop_.after(kRefusedFor, [this, number] { close(number); });
+        }
         std::vector<Fd> descriptors;
         descriptors.push_back(std::move(socket));
         api_.send(message, std::move(descriptors));
@@ -95,7 +111,15 @@ void Doorman::accept() {
 
 const Client* Doorman::find(protocol::ConnectionNumber number) const {
     const auto found = open_.find(number);
-    return found == open_.end() ? nullptr : &found->second.client;
+    return found == open_.end() || found->second.is_refused ? nullptr : &found->second.client;
+}
+
+protocol::ConnectionRefusal Doorman::refusal_of(const Client& client) const {
+    if (!may_connect(client)) {
+        return protocol::ConnectionRefusal::NotOnTheLists;
+    }
+    return held(per_uid_, client.uid) >= config_.limits_of(client.uid).connections ? protocol::ConnectionRefusal::TooMany
+                                                                                   : protocol::ConnectionRefusal::None;
 }
 
 void Doorman::close(protocol::ConnectionNumber number) {
@@ -106,8 +130,9 @@ void Doorman::close(protocol::ConnectionNumber number) {
     Open& open = found->second;
     ::shutdown(open.duplicate.get(), SHUT_RDWR);
     loop_.forget(open.watch);
-    if (const auto count = per_uid_.find(open.client.uid); --count->second == 0) {
-        per_uid_.erase(count);
+    auto& counts = open.is_refused ? refused_ : per_uid_;
+    if (const auto count = counts.find(open.client.uid); --count->second == 0) {
+        counts.erase(count);
     }
     open_.erase(found);
 }

@@ -27,7 +27,7 @@ class Doorman {
 
     // Accept only while there is somebody to hand clients to.
     void update();
-    // nullptr: there never was such a connection, or the client has hung up, or the API has closed it.
+    // nullptr: there never was such a connection, or the client has hung up, or the API has closed it, or it is refused.
     [[nodiscard]] const Client* find(protocol::ConnectionNumber number) const;
     // shutdown() and forget; unknown numbers are ignored (the client may have been quicker).
     void close(protocol::ConnectionNumber number);
@@ -38,10 +38,12 @@ class Doorman {
         Client client;
         Fd duplicate; // only to see that the client hangs up, and to shut it down
         EventLoop::Watch watch;
+        bool is_refused = false;
     };
 
     void accept();
     [[nodiscard]] bool may_connect(const Client& client) const;
+    [[nodiscard]] protocol::ConnectionRefusal refusal_of(const Client& client) const;
 
     EventLoop& loop_;
     const BrokerConfig& config_;
@@ -51,7 +53,8 @@ class Doorman {
     bool accepting_ = false;
     protocol::ConnectionNumber next_;
     std::unordered_map<protocol::ConnectionNumber, Open> open_;
-    std::unordered_map<std::uint32_t, std::uint64_t> per_uid_;
+    std::unordered_map<std::uint32_t, std::uint64_t> per_uid_; // connections that are served
+    std::unordered_map<std::uint32_t, std::uint64_t> refused_; // and those that are only told why they are not
 };
 
 } // namespace joblet::broker

@@ -1,13 +1,36 @@
 // Two ordinary users and root: nobody sees or touches what is another's, but for an admin who asks for it.
 #include <doctest/doctest.h>
 
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
 #include <csignal>
 
 #include <algorithm>
 
+#include "shared/fd.h"
 #include "tests/system/installation.h"
 
 namespace joblet::testing {
+
+namespace {
+
+// A client that says nothing. The kernel says of a connection whose it is from the moment that it is made.
+Fd connect_as(uid_t uid, const std::string& path) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    REQUIRE(path.size() < sizeof address.sun_path);
+    std::ranges::copy(path, address.sun_path);
+    Fd connection(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    REQUIRE(::seteuid(uid) == 0);
+    const int connected = ::connect(connection.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
+    REQUIRE(::seteuid(0) == 0);
+    REQUIRE(connected == 0);
+    return connection;
+}
+
+} // namespace
 
 TEST_SUITE_BEGIN("users");
 
@@ -102,8 +125,32 @@ TEST_CASE("the socket's mode and the lists say who may connect") {
         const Installation here(Installation::Options{"[socket]\nallowed_users = [20001]\n", {}, {}});
         CHECK(here.run_rnx({"volume", "list"}).status == 0); // root always may
         CHECK(here.run_rnx({"volume", "list"}, kAlice).status == 0);
-        CHECK(here.run_rnx({"volume", "list"}, kBob).status == 1);
+        const auto refused = here.run_rnx({"volume", "list"}, kBob);
+        CHECK(refused.status == 1);
+        CHECK(refused.err.find("you may not use this daemon") != std::string::npos);
+        CHECK(refused.err.find("[socket]") != std::string::npos);
     }
+}
+
+TEST_CASE("connections are bounded for each user; one too many is told so, and nothing is done on it") {
+    const Installation here(Installation::Options{"[limits]\nconnections = 2\n", {}, {}});
+    {
+        const Fd first = connect_as(kAlice, here.socket());
+        const Fd second = connect_as(kAlice, here.socket());
+        const auto refused = here.run_rnx({"volume", "create", "data", "--size=1MB", "--format=json"}, kAlice);
+        CHECK(refused.status == 1);
+        const auto error = json::parse(refused.err)["error"];
+        CHECK(error["code"] == "LIMIT_EXCEEDED");
+        CHECK(error["message"] == "you have 2 connections to this daemon, and may have 2: this would be one more");
+        CHECK(here.run_rnx({"volume", "list"}, kBob).status == 0); // counted apart
+        // More of them at once than can be told are closed at once, and take nobody's place
+        std::vector<Fd> more(20);
+        std::ranges::generate(more, [&here] { return connect_as(kAlice, here.socket()); });
+        CHECK(here.run_rnx({"volume", "list"}, kAlice).status == 1);
+        CHECK(here.run_rnx({"volume", "list"}, kBob).status == 0);
+    }
+    REQUIRE(becomes_true([&here] { return here.run_rnx({"volume", "list"}, kAlice).status == 0; }));
+    CHECK(here.json_of({"volume", "list"}, kAlice).empty());
 }
 
 TEST_CASE("what root allows one user holds: number, sum and size of volumes, jobs at once; the refusal names the limit") {

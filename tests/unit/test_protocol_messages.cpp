@@ -46,6 +46,19 @@ TEST_CASE("messages of the broker decode to themselves and not with a field spoi
     connection.number = 5;
     CHECK(decode_one(connection).error() == DecodeError::Descriptors);
     CHECK(decode_one(connection, 1).has_value());
+    connection.allowed = 64; // of a connection that is served nothing is told
+    CHECK(decode_one(connection, 1).error() == DecodeError::Field);
+    connection.refusal = ConnectionRefusal::TooMany;
+    CHECK(decode_one(connection, 1).has_value());
+    connection.refusal = ConnectionRefusal::NotOnTheLists;
+    CHECK(decode_one(connection, 1).error() == DecodeError::Field);
+    connection.allowed = 0;
+    CHECK(decode_one(connection, 1).has_value());
+    connection.refusal = static_cast<ConnectionRefusal>(3);
+    CHECK(decode_one(connection, 1).error() == DecodeError::Field);
+    connection.refusal = ConnectionRefusal::TooMany; // more than nothing
+    CHECK(decode_one(connection, 1).error() == DecodeError::Field);
+    connection.refusal = ConnectionRefusal::None;
     connection.admin = 2;
     CHECK(decode_one(connection, 1).error() == DecodeError::Field);
 
