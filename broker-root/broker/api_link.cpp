@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 
 #include <fmt/format.h>
 
@@ -28,23 +29,54 @@ bool kind_matches(protocol::DescriptorKind kind, int fd) {
     return false;
 }
 
-constexpr std::string_view describe(protocol::DecodeError error) {
+// A datagram at a time, so that whoever sends without an end does not keep the loop from timers and everybody else.
+constexpr int kDatagramsPerTurn = 64;
+// Longer than jobletd waits before it starts again what keeps dying (RestartPace).
+constexpr std::chrono::seconds kHungUp{3};
+
+struct PartingText {
+    std::string_view word;
+    std::string_view sentence;
+};
+constexpr std::array kPartings = {
+    PartingText{"size", "it sent a datagram of the wrong size"},
+    PartingText{"version", "it sent a request of another version"},
+    PartingText{"type", "it sent a request that is not in the table"},
+    PartingText{"descriptors", "it sent the wrong number of descriptors"},
+    PartingText{"field", "it sent a field outside its meaning"},
+    PartingText{"truncated", "it sent a datagram that is too long, or too many descriptors"},
+    PartingText{"sequence", "it sent a request twice, or left one out"},
+    PartingText{"descriptor_kind", "it sent a descriptor of the wrong kind"},
+    PartingText{"unread", "it does not read what it is told"},
+    PartingText{"closed", "it hung up"},
+};
+static_assert(kPartings.size() == static_cast<std::size_t>(Parting::Closed) + 1);
+
+const PartingText& text_of(Parting parting) {
+    return kPartings[static_cast<std::size_t>(parting)];
+}
+
+Parting parting_of(protocol::DecodeError error) {
     switch (error) {
     case protocol::DecodeError::Size:
-        return "a datagram of the wrong size";
+        return Parting::Size;
     case protocol::DecodeError::Version:
-        return "a request of another version";
+        return Parting::Version;
     case protocol::DecodeError::Type:
-        return "a request that is not in the table";
+        return Parting::Type;
     case protocol::DecodeError::Descriptors:
-        return "the wrong number of descriptors";
+        return Parting::Descriptors;
     case protocol::DecodeError::Field:
-        return "a field outside its meaning";
+        break;
     }
-    return "nonsense";
+    return Parting::Field;
 }
 
 } // namespace
+
+std::string_view parting_word(Parting parting) {
+    return text_of(parting).word;
+}
 
 ApiLink::ApiLink(EventLoop& loop, Supervisor& supervisor, Callbacks callbacks)
     : loop_(loop), supervisor_(supervisor), callbacks_(std::move(callbacks)) {
@@ -52,7 +84,7 @@ ApiLink::ApiLink(EventLoop& loop, Supervisor& supervisor, Callbacks callbacks)
 }
 
 void ApiLink::adopt(Fd socket) {
-    lose();
+    part(Parting::Closed);
     socket_ = std::move(socket);
     ++session_;
     expected_sequence_ = 1;
@@ -62,7 +94,9 @@ void ApiLink::adopt(Fd socket) {
         if ((events & EPOLLOUT) != 0) {
             flush();
         }
-        if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0) {
+        if ((events & (EPOLLHUP | EPOLLERR)) != 0 && unanswered_ >= kWindow) {
+            lose(); // nothing more is read from it, and this would be told again and again
+        } else if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0) {
             receive();
         }
     });
@@ -76,7 +110,7 @@ bool ApiLink::has_room() const {
 void ApiLink::enqueue(std::vector<std::byte> bytes, std::vector<Fd> descriptors) {
     outgoing_.push_back({std::move(bytes), std::move(descriptors)});
     if (outgoing_.size() > kOutgoingWindow) {
-        reject("it does not read what it is told");
+        reject(Parting::Unread);
         return;
     }
     flush();
@@ -117,11 +151,11 @@ void ApiLink::update_watch() {
 
 void ApiLink::receive() {
     std::array<std::byte, protocol::kRequestSizeMax> buffer; // read only as far as it was written
-    while (socket_.valid() && unanswered_ < kWindow) {
+    for (int turn = 0; turn < kDatagramsPerTurn && socket_.valid() && unanswered_ < kWindow; ++turn) {
         auto received = receive_datagram(socket_.get(), buffer, Wait::No);
         if (!received) {
             if (received.error() == ReceiveError::Truncated) {
-                reject("it sent a datagram that is too long, or too many descriptors");
+                reject(Parting::Truncated);
             } else if (received.error() != ReceiveError::WouldBlock) {
                 lose();
             }
@@ -129,19 +163,19 @@ void ApiLink::receive() {
         }
         auto request = protocol::decode(std::span(buffer).first(received->size), received->descriptors.size());
         if (!request) {
-            reject(fmt::format("it sent {}", describe(request.error())));
+            reject(parting_of(request.error()));
             return;
         }
         const auto& header = protocol::header_of(*request);
         if (header.sequence != expected_sequence_) {
-            reject("it sent a request twice, or left one out");
+            reject(Parting::Sequence);
             return;
         }
         ++expected_sequence_;
         const auto& row = protocol::row_of(header.type);
         for (std::size_t i = 0; i < received->descriptors.size(); ++i) {
             if (!kind_matches(row.descriptors[i], received->descriptors[i].get())) {
-                reject(fmt::format("it sent a descriptor of the wrong kind with {}", row.name));
+                reject(Parting::DescriptorKind);
                 return;
             }
         }
@@ -151,13 +185,24 @@ void ApiLink::receive() {
     update_watch();
 }
 
-void ApiLink::reject(std::string_view why) {
-    log::error(fmt::format("joblet-api is ended and started again: {}", why));
+void ApiLink::reject(Parting offence) {
+    log::error(fmt::format("joblet-api is ended and started again: {}", text_of(offence).sentence));
     supervisor_.replace(Role::Api);
-    lose();
+    part(offence);
 }
 
 void ApiLink::lose() {
+    part(Parting::Closed);
+    // Not at once: what jobletd has started already in the place of a dead one would be ended with it
+    loop_.after(kHungUp, [this, session = session_] {
+        if (session == session_) {
+            log::error("joblet-api has hung up and lives on; it is ended and started again");
+            supervisor_.replace(Role::Api);
+        }
+    });
+}
+
+void ApiLink::part(Parting parting) {
     if (!socket_.valid()) {
         return;
     }
@@ -165,7 +210,7 @@ void ApiLink::lose() {
     socket_.reset();
     outgoing_.clear();
     ++session_; // replies to it are dropped
-    callbacks_.gone();
+    callbacks_.gone(parting);
 }
 
 } // namespace joblet::broker

@@ -16,11 +16,27 @@
 
 namespace joblet::broker {
 
+// Why the broker has nothing more to do with an API process.
+enum class Parting : std::uint8_t {
+    Size, // these five: see protocol::DecodeError
+    Version,
+    Type,
+    Descriptors,
+    Field,
+    Truncated,      // a datagram that is too long, or more descriptors than any may have
+    Sequence,       // a request twice, or one left out
+    DescriptorKind, // a descriptor of the wrong kind
+    Unread,         // it does not read what it is told
+    Closed,         // it hung up, which an empty datagram looks like
+};
+// As it is on record: "descriptor_kind".
+std::string_view parting_word(Parting parting);
+
 class ApiLink {
   public:
     struct Callbacks {
         std::function<void(const protocol::Request&, std::vector<Fd>)> request;
-        std::function<void()> gone;  // every connection of that API is to be closed
+        std::function<void(Parting)> gone; // every connection of that API is to be closed
         std::function<void()> ready; // there is an API, and room to tell it something
     };
 
@@ -49,8 +65,6 @@ class ApiLink {
             enqueue({bytes.begin(), bytes.end()}, std::move(descriptors));
         }
     }
-    // Ends this API process.
-    void reject(std::string_view why);
 
   private:
     struct Outgoing {
@@ -61,7 +75,11 @@ class ApiLink {
     void enqueue(std::vector<std::byte> bytes, std::vector<Fd> descriptors);
     void flush();
     void receive();
+    // Ends this API process, and another one is started.
+    void reject(Parting offence);
+    // It has hung up. Whoever has died is replaced by jobletd of itself; whoever has not is ended after a while.
     void lose();
+    void part(Parting parting);
     void update_watch();
 
     EventLoop& loop_;

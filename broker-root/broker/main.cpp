@@ -143,7 +143,11 @@ int serve(const BrokerConfig& config, Host host, AuditLog log) {
         loop, supervisor,
         ApiLink::Callbacks{
             [&](const protocol::Request& request, std::vector<Fd> descriptors) { requests->serve(request, std::move(descriptors)); },
-            [&] { doorman->close_all(); },
+            [&](Parting parting) {
+                doorman->close_all();
+                // It is gone, whether that can be written or not
+                (void)audit.happened(AuditFields("api_ended").add("why", parting_word(parting)));
+            },
             [&] { doorman->update(); },
         });
     doorman.emplace(loop, config, Fd(kBrokerListenerFd), *api);

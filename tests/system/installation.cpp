@@ -99,7 +99,12 @@ std::vector<std::string> mounts_of(pid_t pid) {
     return out;
 }
 
-Installation::Installation(const Options& options) : arguments_(options.arguments) {
+Installation::Installation(const Options& options)
+    : arguments_(options.arguments),
+      jobletd_program_(options.binaries.empty() ? binary("jobletd") : options.binaries + "/jobletd"), is_ready_(options.is_ready) {
+    if (!is_ready_) {
+        is_ready_ = [](const Installation& here) { return here.run_rnx({"volume", "list"}).status == 0; };
+    }
     std::string path = "/var/lib/joblet-test.XXXXXX"; // not below /tmp, which others can write to
     if (::mkdtemp(path.data()) == nullptr) {
         throw std::runtime_error("no directory below /var/lib");
@@ -182,7 +187,7 @@ void Installation::unmount_all() {
 }
 
 void Installation::start() {
-    Words words = {binary("jobletd"), "--root", root_};
+    Words words = {jobletd_program_, "--root", root_};
     words.insert(words.end(), arguments_.begin(), arguments_.end());
     std::vector<char*> arguments;
     for (auto& word : words) {
@@ -204,7 +209,7 @@ void Installation::start() {
     bool ended = false;
     const auto answers_or_ended = [&] {
         ended = ::waitpid(jobletd_, nullptr, WNOHANG) == jobletd_;
-        return ended || run_rnx({"volume", "list"}).status == 0;
+        return ended || is_ready_(*this);
     };
     if (!becomes_true(answers_or_ended, seconds(20)) || ended) {
         const auto text = read_file(log);
@@ -223,7 +228,7 @@ void Installation::kill_daemons(std::string_view name) const {
 }
 
 bool Installation::wait_ready(milliseconds limit) const {
-    return becomes_true([this] { return run_rnx({"volume", "list"}).status == 0; }, limit);
+    return becomes_true([this] { return is_ready_(*this); }, limit);
 }
 
 int Installation::stop() {

@@ -3,6 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -41,6 +42,10 @@ class Installation {
         std::string broker_toml; // none: defaults
         std::string api_toml;
         Words arguments; // of jobletd, besides --root
+        // Where jobletd and the programs beside it are; empty: what was built
+        std::string binaries;
+        // Whether the daemons serve; none: when rnx is answered
+        std::function<bool(const Installation&)> is_ready;
         StoreMount store;
         std::string jobs_on_tmpfs; // options of a tmpfs at /opt/joblet/jobs; empty: none
         std::string logs_on_tmpfs; // likewise at /var/log/joblet
@@ -111,6 +116,8 @@ class Installation {
     std::vector<std::string> mounted_;
     std::string root_;
     Words arguments_;
+    std::string jobletd_program_;
+    std::function<bool(const Installation&)> is_ready_;
     pid_t jobletd_ = -1;
 };
 

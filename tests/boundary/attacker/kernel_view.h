@@ -1,0 +1,47 @@
+// What the kernel and the disk say, compared with the model. Looks for itself: at directories, cgroups, mountinfo, loop devices and
+// proc, and asks no daemon.
+#pragma once
+
+#include <cstddef>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "tests/boundary/attacker/model.h"
+#include "tests/system/installation.h"
+
+namespace joblet::testing {
+
+class KernelView {
+  public:
+    // Call when the daemons serve and nothing is alive: how it is then is how it must be whenever nothing is alive.
+    explicit KernelView(const Installation& here);
+
+    // In sentences; none: they agree. `connections`: that are open.
+    [[nodiscard]] std::vector<std::string> differences(const Model& model, std::size_t connections) const;
+    // One line for each daemon: what it has now, beside what it had.
+    [[nodiscard]] std::string resources() const;
+
+  private:
+    struct Daemon {
+        pid_t pid = -1;
+        std::string name;
+        std::size_t descriptors = 0; // without namespaces
+        std::size_t memory_kib = 0;  // anonymous, resident
+        std::vector<std::string> mounts;
+    };
+    [[nodiscard]] std::vector<Daemon> look_at_daemons() const;
+    void compare_daemons(const Model& model, std::size_t connections, std::vector<std::string>& out) const;
+    void compare_store(const Model& model, std::vector<std::string>& out) const;
+    void compare_groups(const Model& model, std::vector<std::string>& out) const;
+    void compare_loops(const Model& model, std::vector<std::string>& out) const;
+    void compare_mounts(const Model& model, std::vector<std::string>& out) const;
+    [[nodiscard]] std::map<std::string, std::string> loops() const; // device to the id of its volume
+
+    const Installation& here_;
+    std::string host_namespace_;
+    std::vector<Daemon> before_;
+};
+
+} // namespace joblet::testing
