@@ -32,6 +32,10 @@ class ApiEnd {
     std::uint64_t next_sequence() {
         return ++sequence_;
     }
+    // What should have had it could not be sent.
+    void take_back_sequence() {
+        --sequence_;
+    }
     // False: it was not taken (errno tells). Never waits.
     [[nodiscard]] bool send(std::span<const std::byte> bytes, std::span<const int> descriptors = {}) const;
     // What the broker says next; nullopt: nothing within the limit, or the broker has closed (then is_closed()). A message that does

@@ -60,7 +60,8 @@ void compare_job_mounts(const Model& model, const JobId& id, const std::vector<M
     }
     std::map<std::string, int> found;
     for (const auto& mount : mounts) {
-        const bool is_node = mount.where == "/dev" || mount.where.starts_with("/dev/");
+        // Masks of proc are device nodes, too
+        const bool is_node = mount.where == "/dev" || mount.where.starts_with("/dev/") || mount.where.starts_with("/proc/");
         if (!has_option(mount, "nosuid") || (!is_node && !has_option(mount, "nodev"))) {
             complain("a mount without nosuid or nodev: " + mount.line);
         }

@@ -21,6 +21,7 @@ template <class R> std::size_t flood(ApiEnd& end, R request, std::size_t most) {
     for (; sent < most; ++sent) {
         request.header.sequence = end.next_sequence();
         if (!send_message(end.socket(), request, {}, Wait::No)) {
+            end.take_back_sequence();
             break;
         }
     }
