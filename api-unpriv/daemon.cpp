@@ -7,9 +7,10 @@
 
 namespace joblet::api {
 
-Daemon::Daemon(kj::AsyncIoContext& io, int broker, StoreWriter& store, const ApiConfig& config)
+Daemon::Daemon(kj::AsyncIoContext& io, int broker, StoreWriter& store, const ApiConfig& config, Landlock landlock)
     : io_(io), timer_(io.provider->getTimer()), config_(config), broker_(io.unixEventPort, broker, *this), volumes_(broker_, store),
-      bases_(broker_), doctor_(broker_, volumes_.index()), jobs_(broker_, store, volumes_, bases_, timer_, config), sessions_(*this) {
+      bases_(broker_), doctor_(broker_, volumes_.index(), landlock), jobs_(broker_, store, volumes_, bases_, timer_, config),
+      sessions_(*this) {
     volumes_.set_holders([this](const VolumeId& volume) { return jobs_.holding(volume); });
 }
 

@@ -18,7 +18,7 @@ namespace joblet::api {
 class Daemon final : private BrokerListener, private kj::TaskSet::ErrorHandler {
   public:
     // `broker` and everything passed by reference outlive it.
-    Daemon(kj::AsyncIoContext& io, int broker, StoreWriter& store, const ApiConfig& config);
+    Daemon(kj::AsyncIoContext& io, int broker, StoreWriter& store, const ApiConfig& config, Landlock landlock);
 
     // Loads what the broker has, then serves. Resolves when the broker is gone; rejects if it is not to be understood.
     kj::Promise<void> run(std::vector<Volume> stored_volumes, std::vector<Job> remembered_jobs);

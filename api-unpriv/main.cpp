@@ -20,6 +20,7 @@
 #include "api-unpriv/config.h"
 #include "api-unpriv/daemon.h"
 #include "api-unpriv/filter_table.h"
+#include "api-unpriv/landlock.h"
 #include "api-unpriv/store/database.h"
 #include "api-unpriv/store/writer.h"
 #include "broker-root/layout.h"
@@ -85,6 +86,16 @@ bool harden() {
     return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0;
 }
 
+// Before the first byte of the database is read. Where the kernel cannot, the filter has to do alone, and the log says so.
+std::expected<Landlock, std::string> keep_to_store(const std::string& directory) {
+    const auto landlock = restrict_files_to(directory);
+    if (landlock == Landlock::KernelHasNone) {
+        log::warning("this kernel has no Landlock (Linux 5.13, landlock among its lsm=): until clients are served, nothing but its user "
+                     "keeps joblet-api from files other than its own; afterwards its system call filter does");
+    }
+    return landlock;
+}
+
 // What the RPC library has to say goes to the log, without stack traces, which would need files.
 class LibraryVoice final : public kj::ExceptionCallback {
   public:
@@ -105,10 +116,10 @@ struct Store {
 };
 
 // Only a newer file stops the start: without one, nothing that matters is lost.
-std::expected<Store, StoreError> open_store(const std::string& root, Synchronous synchronous) {
+std::expected<Store, StoreError> open_store(const std::string& directory, Synchronous synchronous) {
     Store store;
     std::string note;
-    auto database = open_or_rebuild(Layout{root}.state() + "/api", synchronous, note);
+    auto database = open_or_rebuild(directory, synchronous, note);
     if (!note.empty()) {
         log::warning(note);
     }
@@ -139,7 +150,13 @@ int serve(const Options& options, const ApiConfig& config) {
         log::error("privileges cannot be given up for good");
         return 1;
     }
-    auto store = open_store(options.root, config.synchronous);
+    const std::string directory = Layout{options.root}.state() + "/api";
+    const auto landlock = keep_to_store(directory);
+    if (!landlock) {
+        log::error(landlock.error());
+        return 1;
+    }
+    auto store = open_store(directory, config.synchronous);
     if (!store) {
         log::error(store.error().message);
         return kExitConfiguration;
@@ -153,7 +170,7 @@ int serve(const Options& options, const ApiConfig& config) {
     const LibraryVoice voice;
     auto io = kj::setupAsyncIo(); // before the thread, so that its signals are blocked there as well
     StoreWriter writer(std::move(store->database), *filter);
-    Daemon daemon(io, kApiBrokerFd, writer, config);
+    Daemon daemon(io, kApiBrokerFd, writer, config, *landlock);
     if (install_filter(*filter) != 0) {
         log::error("the system call filter cannot be installed");
         return 1;

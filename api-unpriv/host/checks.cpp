@@ -175,6 +175,15 @@ HostCheck audit_check(const HostFacts& facts) {
 
 } // namespace
 
+HostCheck own_files_check(Landlock landlock) {
+    if (landlock == Landlock::On) {
+        return held("files of joblet-api", "Landlock leaves it its database alone");
+    }
+    return {"files of joblet-api", false, "this kernel has no Landlock",
+            "while joblet-api reads its database at its start, nothing but its user keeps it from other files; afterwards it can open none",
+            "boot with landlock in the list lsm= of the kernel's command line, on a kernel with CONFIG_SECURITY_LANDLOCK"};
+}
+
 std::vector<HostCheck> checks_of(const HostFacts& facts) {
     std::vector<HostCheck> checks;
     checks.push_back(store_check(facts));

@@ -1,4 +1,4 @@
-// Asks the broker what this host can hold.
+// Asks the broker what this host can hold, and adds what joblet-api knows of itself.
 #pragma once
 
 #include <kj/async.h>
@@ -11,7 +11,7 @@ namespace joblet::api {
 
 class Doctor {
   public:
-    Doctor(BrokerClient& broker, const VolumeIndex& volumes) : broker_(broker), volumes_(volumes) {}
+    Doctor(BrokerClient& broker, const VolumeIndex& volumes, Landlock landlock) : broker_(broker), volumes_(volumes), landlock_(landlock) {}
 
     // An admin's report says as well where store, records and kernel differ. Every backend is tried: it may take a while.
     kj::Promise<Outcome<Report>> examine(const Caller& caller);
@@ -19,6 +19,7 @@ class Doctor {
   private:
     BrokerClient& broker_;
     const VolumeIndex& volumes_;
+    Landlock landlock_;
 };
 
 } // namespace joblet::api

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "api-unpriv/landlock.h"
 #include "api-unpriv/volumes/index.h"
 #include "shared/protocol_messages.h"
 
@@ -29,6 +30,8 @@ struct Report {
 // Pure. `volumes` gives names to ids.
 Report report_of(const protocol::HostFacts& facts, const VolumeIndex& volumes);
 std::vector<HostCheck> checks_of(const protocol::HostFacts& facts);
+// How joblet-api itself is kept from files that are not its own.
+HostCheck own_files_check(Landlock landlock);
 std::string sentence_of(const protocol::Difference& difference, const VolumeIndex& volumes);
 
 } // namespace joblet::api

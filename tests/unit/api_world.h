@@ -30,7 +30,7 @@ class World {
         if (before) {
             before(broker);
         }
-        daemon.emplace(io, pair.first.get(), store, config);
+        daemon.emplace(io, pair.first.get(), store, config, Landlock::On);
         running = daemon->run({}, remembered ? remembered() : std::vector<Job>()).eagerlyEvaluate(nullptr);
     }
 
