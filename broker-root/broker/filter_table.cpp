@@ -33,7 +33,7 @@ constexpr SyscallRule kTable[] = {
     {__NR_fcntl, "fcntl", "seals of a job spec", {arg_is32(1, F_GET_SEALS)}},
     {__NR_fcntl, "fcntl", "seal the spec of a system job", {arg_is32(1, F_ADD_SEALS)}},
     {__NR_fcntl, "fcntl", "keep one, send one", {arg_is32(1, F_DUPFD_CLOEXEC)}},
-    {__NR_statx, "statx", "size and type of a job spec, without asking a file system's server"},
+    {__NR_statx, "statx", "size and type of a job spec, without asking a file system's server", {arg_has(2, AT_EMPTY_PATH, AT_EMPTY_PATH)}},
     {__NR_ioctl, "ioctl", "is it a mount namespace that the stage sends", {arg_is32(1, NS_GET_NSTYPE)}},
     {__NR_memfd_create, "memfd_create", "spec and output of a system job"},
     {__NR_lseek, "lseek", "size of a memory file; lists the groups of jobs from their start"},

@@ -17,7 +17,6 @@
 #include "broker-root/kernel/caps.h"
 #include "broker-root/kernel/process.h"
 #include "shared/datagram.h"
-#include "shared/filter.h"
 
 namespace joblet::jobletd {
 
@@ -54,8 +53,12 @@ constexpr auto kCalls = std::to_array<SyscallRule>({
 
 } // namespace
 
+std::span<const SyscallRule> caretaker_calls() {
+    return kCalls;
+}
+
 std::expected<Caretaker, std::string> Caretaker::start(int parent, const std::string& group) {
-    const auto filter = compile_filter(kCalls, {}, OtherCalls::KillProcess);
+    const auto filter = compile_filter(caretaker_calls(), {}, OtherCalls::KillProcess);
     if (!filter) {
         return std::unexpected(filter.error());
     }

@@ -6,11 +6,16 @@
 #include <sys/types.h>
 
 #include <expected>
+#include <span>
 #include <string>
 
 #include "shared/fd.h"
+#include "shared/filter.h"
 
 namespace joblet::jobletd {
+
+// All that the process may call while it waits for that word; anything else ends it.
+std::span<const SyscallRule> caretaker_calls();
 
 class Caretaker {
   public:

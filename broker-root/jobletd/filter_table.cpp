@@ -23,6 +23,9 @@ namespace joblet::jobletd {
 
 namespace {
 
+constexpr std::uint64_t kNoDevices = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
+constexpr std::uint64_t kNoPrograms = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC;
+
 constexpr auto kOwn = std::to_array<SyscallRule>({
     // ---- jobletd itself
     {SYS_poll, "poll", "waits for signals and for the broker"},
@@ -51,8 +54,11 @@ constexpr auto kOwn = std::to_array<SyscallRule>({
     {SYS_setns, "setns", "back to the root of that namespace, where they were started under a chroot", {arg_is32(1, CLONE_NEWNS)}},
     {SYS_mount_setattr, "mount_setattr", "nothing propagates from or to the host"},
     {SYS_fsopen, "fsopen", "proc, tmpfs", {arg_is32(1, FSOPEN_CLOEXEC)}},
-    {SYS_fsconfig, "fsconfig", "proc, tmpfs"},
-    {SYS_fsmount, "fsmount", "proc, tmpfs; none without nosuid", {arg_has(2, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NOSUID)}},
+    {SYS_fsconfig, "fsconfig", "their options: flags", {arg_is32(1, FSCONFIG_SET_FLAG)}},
+    {SYS_fsconfig, "fsconfig", "their options: text", {arg_is32(1, FSCONFIG_SET_STRING)}},
+    {SYS_fsconfig, "fsconfig", "makes them", {arg_is32(1, FSCONFIG_CMD_CREATE)}},
+    {SYS_fsmount, "fsmount", "none without nosuid and nodev", {arg_has(2, kNoDevices, kNoDevices)}},
+    {SYS_fsmount, "fsmount", "device nodes, with nosuid and noexec instead", {arg_has(2, kNoPrograms, kNoPrograms)}},
     {SYS_open_tree,
      "open_tree",
      "store and bases, alone, in that namespace",
@@ -90,10 +96,14 @@ void add(std::vector<SyscallRule>& table, const SyscallRule& row) {
 
 } // namespace
 
+std::span<const SyscallRule> own_calls() {
+    return kOwn;
+}
+
 std::vector<SyscallRule> filter_table() {
     std::vector<SyscallRule> table;
-    for (const std::span<const SyscallRule> part : {std::span<const SyscallRule>(kOwn), spawner::job_calls(), spawner::stage_calls(),
-                                                    spawner::init_calls(), worker::worker_calls(), broker::filter_table()}) {
+    for (const std::span<const SyscallRule> part : {own_calls(), spawner::job_calls(), spawner::stage_calls(), spawner::init_calls(),
+                                                    worker::worker_calls(), broker::filter_table()}) {
         for (const auto& row : part) {
             add(table, row);
         }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <expected>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -11,8 +12,11 @@
 
 namespace joblet::jobletd {
 
-// The union of the others' tables, of what they call while they set themselves up, and of jobletd's own calls: one row for
-// each number and set of conditions; a row without conditions stands for all of its number.
+// What jobletd calls itself, and what the others call while they set themselves up.
+std::span<const SyscallRule> own_calls();
+
+// The union of own_calls() and the others' tables: one row for each number and set of conditions; a row without conditions
+// stands for all of its number.
 std::vector<SyscallRule> filter_table();
 
 // no_new_privs is set. All else fails with EPERM and does not kill: the filters of the others have the say in that, and kill

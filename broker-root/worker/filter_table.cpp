@@ -21,7 +21,8 @@
 namespace joblet::worker {
 namespace {
 
-constexpr std::uint64_t kMountFlags = MOUNT_ATTR_NOSUID;
+constexpr std::uint64_t kNoDevices = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
+constexpr std::uint64_t kNoPrograms = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC;
 constexpr std::uint32_t kOpenTree = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_SYMLINK_NOFOLLOW;
 
 constexpr auto kCalls = std::to_array<SyscallRule>({
@@ -92,9 +93,13 @@ constexpr auto kCalls = std::to_array<SyscallRule>({
     {SYS_ioctl, "ioctl", "removes that count", {arg_is32(1, BTRFS_IOC_QGROUP_CREATE)}},
     // mounts
     {SYS_fsopen, "fsopen", "tmpfs, devpts, ext4", {arg_is32(1, FSOPEN_CLOEXEC)}},
-    {SYS_fsconfig, "fsconfig", "their options"},
+    {SYS_fsconfig, "fsconfig", "their options: flags", {arg_is32(1, FSCONFIG_SET_FLAG)}},
+    {SYS_fsconfig, "fsconfig", "their options: text", {arg_is32(1, FSCONFIG_SET_STRING)}},
+    {SYS_fsconfig, "fsconfig", "makes them", {arg_is32(1, FSCONFIG_CMD_CREATE)}},
+    {SYS_fsconfig, "fsconfig", "resizes the tmpfs of a running job", {arg_is32(1, FSCONFIG_CMD_RECONFIGURE)}},
     {SYS_fspick, "fspick", "the tmpfs of a running job, to resize it", {arg_is32(2, FSPICK_CLOEXEC | FSPICK_EMPTY_PATH)}},
-    {SYS_fsmount, "fsmount", "never without nosuid", {arg_is32(1, FSMOUNT_CLOEXEC), arg_has(2, kMountFlags, kMountFlags)}},
+    {SYS_fsmount, "fsmount", "never without nosuid and nodev", {arg_is32(1, FSMOUNT_CLOEXEC), arg_has(2, kNoDevices, kNoDevices)}},
+    {SYS_fsmount, "fsmount", "a job's terminals: nosuid and noexec", {arg_is32(1, FSMOUNT_CLOEXEC), arg_has(2, kNoPrograms, kNoPrograms)}},
     {SYS_open_tree, "open_tree", "clones one mount, never its children", {arg_has(2, kOpenTree | AT_RECURSIVE, kOpenTree)}},
     {SYS_mount_setattr, "mount_setattr", "read-only, idmap and restrictions of one mount", {arg_is32(2, AT_EMPTY_PATH)}},
     {SYS_mount_setattr, "mount_setattr", "a new namespace gets private", {arg_is32(2, AT_RECURSIVE)}},
