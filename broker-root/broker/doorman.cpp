@@ -27,6 +27,10 @@ std::uint64_t held(const std::unordered_map<std::uint32_t, std::uint64_t>& per_u
     return found == per_uid.end() ? 0 : found->second;
 }
 
+// Then all others have a turn: whoever connects without end is refused without end, and must not keep this loop.
+constexpr int kAcceptedPerTurn = 32;
+constexpr std::chrono::seconds kSilence{1}; // whoever can connect could otherwise fill the log
+
 bool contains(const std::vector<std::uint32_t>& list, std::uint32_t id) {
     return std::ranges::find(list, id) != list.end();
 }
@@ -61,52 +65,66 @@ bool Doorman::may_connect(const Client& client) const {
 }
 
 void Doorman::accept() {
-    while (api_.has_room()) {
+    for (int i = 0; i < kAcceptedPerTurn && api_.has_room(); ++i) {
         Fd socket(::accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
         if (!socket.valid()) {
             break;
         }
-        ucred peer{};
-        socklen_t size = sizeof peer;
-        if (::getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) {
-            continue;
-        }
-        const Client client{peer.uid, peer.gid, static_cast<std::uint32_t>(peer.pid),
-                            peer.uid == 0 || contains(config_.admin_uids, peer.uid)};
-        const auto refusal = refusal_of(client);
-        const bool is_refused = refusal != protocol::ConnectionRefusal::None;
-        if (is_refused && held(refused_, client.uid) >= kRefusedPerUid) {
-            continue;
-        }
-        Fd duplicate(::fcntl(socket.get(), F_DUPFD_CLOEXEC, 0));
-        if (!duplicate.valid()) {
-            continue;
-        }
-        const protocol::ConnectionNumber number = next_++;
-        const auto watch = loop_.watch(duplicate.get(), EPOLLRDHUP, [this, number](std::uint32_t) { close(number); });
-        open_.emplace(number, Open{client, std::move(duplicate), watch, is_refused});
-        ++(is_refused ? refused_ : per_uid_)[client.uid];
-        protocol::Connection message;
-        message.uid = client.uid;
-        message.number = number;
-        message.gid = client.gid;
-        message.pid = client.pid;
-        message.admin = client.admin ? 1 : 0;
-        message.refusal = refusal;
-        if (refusal == protocol::ConnectionRefusal::TooMany) {
-            message.allowed = config_.limits_of(client.uid).connections;
-        }
-        if (is_refused) {
-            log::warning(refusal == protocol::ConnectionRefusal::TooMany
-                             ? fmt::format("uid {} has {} connections, no more are allowed", client.uid, message.allowed)
-                             : fmt::format("uid {} is not on the lists of those who may connect", client.uid));
-            loop_.after(kRefusedFor, [this, number] { close(number); });
-        }
-        std::vector<Fd> descriptors;
-        descriptors.push_back(std::move(socket));
-        api_.send(message, std::move(descriptors));
+        admit(std::move(socket));
     }
     update();
+}
+
+void Doorman::admit(Fd socket) {
+    ucred peer{};
+    socklen_t size = sizeof peer;
+    if (::getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) {
+        return;
+    }
+    const Client client{peer.uid, peer.gid, static_cast<std::uint32_t>(peer.pid), peer.uid == 0 || contains(config_.admin_uids, peer.uid)};
+    const auto refusal = refusal_of(client);
+    const bool is_refused = refusal != protocol::ConnectionRefusal::None;
+    protocol::Connection message;
+    if (refusal == protocol::ConnectionRefusal::TooMany) {
+        message.allowed = config_.limits_of(client.uid).connections;
+        tell_refusal(client.uid, fmt::format("has {} connections, no more are allowed", message.allowed));
+    } else if (is_refused) {
+        tell_refusal(client.uid, "is not on the lists of those who may connect");
+    }
+    if (is_refused && held(refused_, client.uid) >= kRefusedPerUid) {
+        return;
+    }
+    Fd duplicate(::fcntl(socket.get(), F_DUPFD_CLOEXEC, 0));
+    if (!duplicate.valid()) {
+        return;
+    }
+    const protocol::ConnectionNumber number = next_++;
+    const auto watch = loop_.watch(duplicate.get(), EPOLLRDHUP, [this, number](std::uint32_t) { close(number); });
+    open_.emplace(number, Open{client, std::move(duplicate), watch, is_refused});
+    ++(is_refused ? refused_ : per_uid_)[client.uid];
+    if (is_refused) {
+        loop_.after(kRefusedFor, [this, number] { close(number); });
+    }
+    message.uid = client.uid;
+    message.number = number;
+    message.gid = client.gid;
+    message.pid = client.pid;
+    message.admin = client.admin ? 1 : 0;
+    message.refusal = refusal;
+    std::vector<Fd> descriptors;
+    descriptors.push_back(std::move(socket));
+    api_.send(message, std::move(descriptors));
+}
+
+void Doorman::tell_refusal(std::uint32_t uid, std::string_view why) {
+    const auto now = EventLoop::Clock::now();
+    if (now < silent_until_) {
+        ++not_told_;
+        return;
+    }
+    log::warning(fmt::format("uid {} {}{}", uid, why, not_told_ == 0 ? "" : fmt::format("; {} others were refused, too", not_told_)));
+    silent_until_ = now + kSilence;
+    not_told_ = 0;
 }
 
 const Client* Doorman::find(protocol::ConnectionNumber number) const {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 #include <unordered_map>
 
 #include "broker-root/broker/api_link.h"
@@ -42,6 +43,8 @@ class Doorman {
     };
 
     void accept();
+    void admit(Fd socket);
+    void tell_refusal(std::uint32_t uid, std::string_view why);
     [[nodiscard]] bool may_connect(const Client& client) const;
     [[nodiscard]] protocol::ConnectionRefusal refusal_of(const Client& client) const;
 
@@ -55,6 +58,8 @@ class Doorman {
     std::unordered_map<protocol::ConnectionNumber, Open> open_;
     std::unordered_map<std::uint32_t, std::uint64_t> per_uid_; // connections that are served
     std::unordered_map<std::uint32_t, std::uint64_t> refused_; // and those that are only told why they are not
+    EventLoop::Clock::time_point silent_until_;                // no refusal is written to the log before
+    std::uint64_t not_told_ = 0;                               // refusals meanwhile
 };
 
 } // namespace joblet::broker
