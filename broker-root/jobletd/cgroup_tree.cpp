@@ -20,6 +20,7 @@
 
 #include "broker-root/jobletd/controllers.h"
 #include "broker-root/kernel/cgroup.h"
+#include "broker-root/kernel/mount.h"
 #include "shared/log.h"
 
 namespace joblet::jobletd {
@@ -60,11 +61,13 @@ std::expected<Fd, std::string> make_or_open(int parent, const char* name) {
                                            "allowed to make groups in it",
                                            name, std::strerror(errno)));
     }
-    Fd group(::openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-    if (!group.valid()) {
-        return std::unexpected(fmt::format("could not open the group {} in cgroup2: {}", name, std::strerror(errno)));
+    // Not across a mount: what is written below must be the kernel's cgroup2, as the top was seen to be
+    auto group = kernel::open_beneath(parent, name, O_RDONLY | O_DIRECTORY);
+    if (!group) {
+        return std::unexpected(
+            fmt::format("could not open the group {} in cgroup2 ({}); nothing may be mounted over it", name, std::strerror(group.error())));
     }
-    return group;
+    return std::move(*group);
 }
 
 std::vector<std::string> groups_in(int directory) {

@@ -38,6 +38,15 @@ constexpr std::uint64_t bits_of(Attributes attributes) {
     return kNoSuidNoDev | MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOEXEC;
 }
 
+// Every mount that is ever made has nosuid, and nodev unless device nodes are what it is for: then noexec.
+constexpr bool is_harmless(Attributes attributes) {
+    const std::uint64_t bits = bits_of(attributes);
+    return (bits & MOUNT_ATTR_NOSUID) != 0 && (bits & (MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC)) != 0;
+}
+static_assert(is_harmless(Attributes::NoSuidNoDev) && is_harmless(Attributes::NoSuidNoDevNoExec) && is_harmless(Attributes::NoSuidNoExec) &&
+              is_harmless(Attributes::ReadOnlyNoSuidNoDev) && is_harmless(Attributes::ReadOnlyNoSuidNoExec) &&
+              is_harmless(Attributes::ReadOnlyAllNoExec));
+
 Result<void> checked(long result) {
     if (result < 0) {
         return last_errno();
