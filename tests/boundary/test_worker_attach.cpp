@@ -141,7 +141,7 @@ TEST_CASE("a reader of an image whose host went down sees what was synced") {
     CHECK(run_command({"dumpe2fs", "-h", file.string()}).find("needs_recovery") == std::string::npos);
 }
 
-TEST_CASE("a failure after some volumes were mounted unmounts them") {
+TEST_CASE("case_16: a failure after some volumes were mounted unmounts them") {
     World world;
     const auto image = make_volume_record("data", 5 * kMiB, Backend::Image);
     create_volume(world.worker, image);

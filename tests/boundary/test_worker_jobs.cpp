@@ -162,11 +162,23 @@ TEST_CASE("a job that exists already is refused and keeps its files") {
     CHECK(fs::exists(world.installation.running(order.record.id)));
 }
 
-TEST_CASE("a base that would lead elsewhere is refused") {
+TEST_CASE("case_02: a base that would lead elsewhere is refused") {
     Installation installation;
     const fs::path base = installation.state() / "bases/minimal";
     SUBCASE("proc is a symbolic link") {
         fs::create_symlink("/etc", base / "proc");
+    }
+    SUBCASE("dev is a symbolic link") {
+        fs::create_directory_symlink("/dev", base / "dev");
+    }
+    SUBCASE("volumes is a symbolic link") {
+        fs::create_directory_symlink("/var", base / "volumes");
+    }
+    SUBCASE("work is a symbolic link") {
+        fs::create_directory_symlink("/root", base / "work");
+    }
+    SUBCASE("tmp is a symbolic link") {
+        fs::create_directory_symlink("usr", base / "tmp");
     }
     SUBCASE("usr is a symbolic link") {
         fs::rename(base / "usr", base / "other");

@@ -352,7 +352,7 @@ TEST_CASE("a job's record with any bit changed is no record") {
     }
 }
 
-TEST_CASE("the filter lets through what its table says, and kills for the rest") {
+TEST_CASE("case_27: the filter lets through what its table says, and kills for the rest") {
     const auto compiled = compile_filter(worker_calls(), {}, OtherCalls::KillProcess);
     REQUIRE(compiled);
     const auto check = [&compiled](int number, const Arguments& arguments) {

@@ -36,7 +36,7 @@ TEST_CASE("a worker serves with three capabilities and two in reserve, a filter,
     }
 }
 
-TEST_CASE("a worker that inherits another descriptor does not start") {
+TEST_CASE("case_13: a worker that inherits another descriptor does not start") {
     const Installation installation;
     WorkerProcess worker(installation, Surroundings::LeakedDescriptor);
     CHECK(worker.wait_for_end() == 1);

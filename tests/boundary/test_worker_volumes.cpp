@@ -127,7 +127,7 @@ TEST_CASE("the record of a volume is replaced") {
     CHECK(world.worker.order(UpdateRecord{.record = missing, .durable = 1}).answer.code == ErrorCode::NotFound);
 }
 
-TEST_CASE("a volume is what its record says, or it is quarantined") {
+TEST_CASE("case_10: a volume is what its record says, or it is quarantined") {
     World world;
     const auto record = make_volume_record("data", 2 * kMiB, Backend::Image);
     create_volume(world.worker, record);

@@ -1,5 +1,6 @@
 // Runs as a job and tells about it: what it is, what it can do, and how it ends.
 #include <fcntl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -190,6 +191,34 @@ int cat(Words) {
     return 0;
 }
 
+// hand-out PATH…: a descriptor of each, in a message of its own, into the socket that is standard input
+int hand_out(Words words) {
+    for (const char* const path : words) {
+        const int fd = ::open(path, O_RDONLY | O_CLOEXEC);
+        if (fd < 0) {
+            return 1;
+        }
+        char byte = 0;
+        iovec part{&byte, 1};
+        alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof fd)> control{};
+        msghdr header{};
+        header.msg_iov = &part;
+        header.msg_iovlen = 1;
+        header.msg_control = control.data();
+        header.msg_controllen = control.size();
+        cmsghdr* const entry = CMSG_FIRSTHDR(&header);
+        entry->cmsg_level = SOL_SOCKET;
+        entry->cmsg_type = SCM_RIGHTS;
+        entry->cmsg_len = CMSG_LEN(sizeof fd);
+        std::memcpy(CMSG_DATA(entry), &fd, sizeof fd);
+        if (::sendmsg(STDIN_FILENO, &header, 0) != 1) {
+            return 1;
+        }
+        ::close(fd);
+    }
+    return 0;
+}
+
 struct Command {
     std::string_view name;
     int (*run)(Words);
@@ -198,6 +227,7 @@ constexpr std::array kCommands = {
     Command{"report", report},           Command{"attempts", attempts},         Command{"fill", fill},     Command{"exit", end},
     Command{"kill", kill_self},          Command{"sleep", sleep_for},           Command{"orphan", orphan}, Command{"orphans", orphans},
     Command{"ignore-term", ignore_term}, Command{"await-signal", await_signal}, Command{"cat", cat},       Command{"leave", leave},
+    Command{"hand-out", hand_out},
 };
 
 } // namespace

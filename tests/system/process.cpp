@@ -73,7 +73,8 @@ Process::Process(const Command& command) {
     if (pid_ == 0) {
         ::prctl(PR_SET_PDEATHSIG, SIGKILL); // nothing outlives a test that was interrupted
         ::setpgid(0, 0);
-        ::dup2(command.null_input ? null.get() : in.read.get(), STDIN_FILENO);
+        const int input = command.input_descriptor >= 0 ? command.input_descriptor : in.read.get();
+        ::dup2(command.null_input ? null.get() : input, STDIN_FILENO);
         ::dup2(out.write.get(), STDOUT_FILENO);
         ::dup2(err.write.get(), STDERR_FILENO);
         for (const int fd : command.descriptors) {

@@ -26,7 +26,8 @@ struct Command {
     Words words;
     uid_t uid = 0; // and gid
     std::string input;
-    bool null_input = false; // /dev/null instead of a pipe with `input`
+    bool null_input = false;   // /dev/null instead of a pipe with `input`
+    int input_descriptor = -1; // this one instead of the pipe
     Words environment = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin"};
     std::vector<int> descriptors; // further ones that it inherits, at their own numbers
 };

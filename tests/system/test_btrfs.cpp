@@ -84,7 +84,7 @@ TEST_CASE("a limit set to nothing behind our back is set again before a job gets
     CHECK_MESSAGE(says(refused, "limit the btrfs subvolume"), refused.err);
 }
 
-TEST_CASE("a job makes no subvolume in its volume, no snapshot and no quota of its own") {
+TEST_CASE("case_30: a job makes no subvolume in its volume, no snapshot and no quota of its own") {
     const Installation here(on_btrfs());
     bring_guest(here, kAlice);
     here.create("data", "16MiB", "filesystem", kAlice);

@@ -102,7 +102,7 @@ TEST_CASE("each daemon has exactly the ids and capabilities of the design, a fil
     CHECK(status_of(here.jobletd())["Seccomp"] == "2");
 }
 
-TEST_CASE("a daemon that was not started by jobletd refuses to start") {
+TEST_CASE("case_13: a daemon that was not started by jobletd refuses to start") {
     for (const char* daemon : {"joblet-broker", "joblet-worker", "joblet-spawner", "joblet-api"}) {
         CAPTURE(daemon);
         const auto outcome = run({{binary(daemon), "--root", "/var/lib/there-is-no-such-root"}}, seconds(5));
@@ -141,7 +141,7 @@ TEST_CASE("the printed configurations document every key") {
     CHECK(api.out.find('#') != std::string::npos);
 }
 
-TEST_CASE("a root below a directory that others can write to is refused") {
+TEST_CASE("case_14: a root below a directory that others can write to is refused") {
     std::string path = "/tmp/joblet-refused.XXXXXX";
     REQUIRE(::mkdtemp(path.data()) != nullptr);
     const auto outcome = run({{binary("jobletd"), "--root", path}}, seconds(10));
@@ -157,7 +157,7 @@ TEST_CASE("a second jobletd on the same root is refused") {
     CHECK(here.run_rnx({"volume", "list"}).status == 0);
 }
 
-TEST_CASE("whichever daemon is killed, the job runs on, its exit code arrives, and the next job has the volume") {
+TEST_CASE("case_35: whichever daemon is killed, the job runs on, its exit code arrives, and the next job has the volume") {
     const Installation here;
     here.create("data");
     for (const char* daemon : {"joblet-api", "joblet-broker", "joblet-worker", "joblet-spawner"}) {
@@ -184,7 +184,7 @@ TEST_CASE("whichever daemon is killed, the job runs on, its exit code arrives, a
     }
 }
 
-TEST_CASE("when jobletd itself is killed, jobs run on, and are known to the next one") {
+TEST_CASE("case_35: when jobletd itself is killed, jobs run on, and are known to the next one") {
     Installation here;
     here.create("data");
     Process job(here.shell_command({"-v", "data:/data"}, "echo ready; sleep 2; echo written >/data/f; exit 6"));

@@ -49,7 +49,7 @@ json guest(const Installation& here, const Words& arguments, uid_t uid) {
 
 } // namespace
 
-TEST_CASE("from inside, a job has what the tables say and nothing else, whoever runs it") {
+TEST_CASE("case_21, case_27, case_29: from inside, a job has what the tables say and nothing else, whoever runs it") {
     const Installation here;
     for (const uid_t uid : {uid_t{0}, kAlice}) {
         CAPTURE(uid);
@@ -89,6 +89,9 @@ TEST_CASE("from inside, a job has what the tables say and nothing else, whoever 
             const auto flags = mount["flags"].get<std::set<std::string>>();
             const bool device = target == guest::kDevices || target == "/dev/pts";
             CHECK(contains_all(flags, device ? guest::kDeviceMountFlags : guest::kAnyMountFlags));
+            for (const char* const kind : {"cgroup", "cgroup2", "sysfs"}) {
+                CHECK(mount["fstype"] != kind);
+            }
             // nothing secret: neither the store's root nor the owner's id
             CHECK(mount.dump().find(here.root()) == std::string::npos);
         }

@@ -167,7 +167,7 @@ TEST_CASE("resize up and down under a running job; below what is used it is refu
     CHECK(doctor(here)["differences"].empty());
 }
 
-TEST_CASE("volumes that are made at one time have a project each, and the doctor finds nothing to say") {
+TEST_CASE("case_31: volumes that are made at one time have a project each, and the doctor finds nothing to say") {
     const int count = std::getenv("JOBLET_TEST_LONG") != nullptr ? 1000 : 24;
     const Installation here(vm_options(quota_kind()));
     std::vector<std::jthread> users;
@@ -218,7 +218,7 @@ TEST_CASE("a quota that somebody else has is taken by no volume, and one changed
     CHECK_MESSAGE(mended.empty(), mended.dump());
 }
 
-TEST_CASE("a job cannot leave its project: not by attributes, not by links and renames, not through another volume") {
+TEST_CASE("case_30: a job cannot leave its project: not by attributes, not by links and renames, not through another volume") {
     const Installation here(vm_options(quota_kind()));
     bring_guest(here, kAlice);
     here.create("data", "4MiB", "filesystem", kAlice);

@@ -14,6 +14,7 @@
 #include <string>
 #include <string_view>
 
+#include "broker-root/kernel/cgroup.h"
 #include "broker-root/kernel/cgroup_limits.h"
 #include "shared/fd.h"
 
@@ -173,4 +174,11 @@ TEST_CASE("a group whose memory runs out ends as a whole, or it is an error") {
     group.has("memory.oom.group", "0\n");
     CHECK(end_together(group.fd()).has_value());
     CHECK(group.said("memory.oom.group").starts_with("1"));
+}
+
+TEST_CASE("case_40: a group is made anew for each job, and one that is there already is an error") {
+    const Group parent;
+    CHECK(make_cgroup(parent.fd(), "0123"));
+    CHECK(error_of(make_cgroup(parent.fd(), "0123")) == EEXIST);
+    CHECK(make_cgroup(parent.fd(), "4567"));
 }

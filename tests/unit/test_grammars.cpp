@@ -11,7 +11,7 @@
 
 using namespace joblet;
 
-TEST_CASE("names are 1 to 63 characters of the grammar") {
+TEST_CASE("case_33: names are 1 to 63 characters of the grammar") {
     for (const auto& good : std::vector<std::string>{"a", "0", "data", "a.b-c_d", "A9", std::string(63, 'x')}) {
         CAPTURE(good);
         CHECK(is_valid_name(good));

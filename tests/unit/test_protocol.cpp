@@ -119,7 +119,11 @@ template <class R> void check_bad(const char* what, R request, const std::functi
 
 } // namespace
 
-TEST_CASE("every request of the table decodes to itself, at its exact size and number of descriptors") {
+// case_06: which volume, where in the job, and how. There is no room for a path within a volume, or on the host.
+static_assert(sizeof(protocol::JobVolume) ==
+              sizeof(VolumeId) + sizeof(TargetText) + sizeof(protocol::Access) + sizeof(protocol::JobVolume::zero));
+
+TEST_CASE("case_26: every request of the table decodes to itself, at its exact size and number of descriptors") {
     check_good(good_create());
     check_good(good_with_id<DeleteVolume>(7));
     check_good(good_with_id<StatVolume>(0));
@@ -236,7 +240,7 @@ TEST_CASE("a field outside its meaning does not decode in changes of volumes eit
     });
 }
 
-TEST_CASE("the options of a job decode up to their bounds and not beyond") {
+TEST_CASE("case_22: the options of a job decode up to their bounds and not beyond") {
     using S = StartJob;
     auto largest = good_start();
     largest.timeout_ns = kTimeoutMax;
@@ -361,7 +365,7 @@ TEST_CASE("limits of a job decode up to their bounds and not beyond") {
     check_bad<S>("too few bytes read", least, [](S& r) { --r.io.read_bytes; });
 }
 
-TEST_CASE("random bytes decode to nothing, or to a request whose every field is meaningful") {
+TEST_CASE("case_20: random bytes decode to nothing, or to a request whose every field is meaningful") {
     std::mt19937 random(20260101); // a fixed seed: the same bytes each time
     std::vector<std::byte> bytes(kRequestSizeMax);
     std::size_t decoded_count = 0;
