@@ -32,6 +32,14 @@ Result<void> unshare_mounts(int proc) {
     return {};
 }
 
+Result<void> make_private(int mount) {
+    mount_attr change{.propagation = MS_PRIVATE};
+    if (::mount_setattr(mount, "", AT_EMPTY_PATH, &change, sizeof change) < 0) {
+        return last_errno();
+    }
+    return {};
+}
+
 Result<void> pivot_to(int root) {
     // pivot_root(".", ".") puts the old root on top of the new one; "." is then the old one (pivot_root(2), NOTES).
     if (::fchdir(root) < 0 || ::syscall(SYS_pivot_root, ".", ".") < 0 || ::umount2(".", MNT_DETACH) < 0 || ::chdir("/") < 0) {

@@ -10,6 +10,9 @@ namespace joblet::kernel {
 // caller that was started under a chroot (setns to the namespace itself resets them; pivot_root refuses a chroot).
 // `proc` is a detached proc mount, see make_proc.
 Result<void> unshare_mounts(int proc);
+// A clone (open_tree(2)) is a peer of the mount that it was made from where that is shared, in a private namespace too: what is mounted on
+// it would appear on the other. Of one mount, not of those below it.
+Result<void> make_private(int mount);
 
 // With `root` attached somewhere in this namespace: make it "/", drop what was there, chdir("/").
 Result<void> pivot_to(int root);

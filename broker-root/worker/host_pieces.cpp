@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include "broker-root/kernel/namespace.h"
 #include "broker-root/kernel/record_io.h"
 
 namespace joblet::worker {
@@ -31,6 +32,9 @@ std::expected<Fd, std::string> clone_piece(const std::string& path, kernel::Attr
     auto piece = kernel::clone_mount(directory->get(), "");
     if (!piece) {
         return could_not("clone the mount of", path, piece.error());
+    }
+    if (const auto separated = kernel::make_private(piece->get()); !separated) {
+        return could_not("separate from the host the mount of", path, separated.error());
     }
     if (const auto set = kernel::set_attributes(piece->get(), attributes); !set) {
         return could_not("restrict the mount of", path, set.error());
