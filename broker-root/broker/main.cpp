@@ -151,7 +151,7 @@ int serve(const BrokerConfig& config, Host host, AuditLog log) {
             [&] { doorman->update(); },
         });
     doorman.emplace(loop, config, Fd(kBrokerListenerFd), *api);
-    requests.emplace(loop, *api, *doorman, volumes, jobs, reporter, audit);
+    requests.emplace(loop, supervisor, *api, *doorman, volumes, jobs, reporter, audit);
     requests->load();
     loop.run();
     audit.stop();
@@ -204,7 +204,8 @@ int run(int argc, char** argv) {
     host.controllers = *controllers;
     if (const std::uint32_t missing = config->required_controllers & ~host.controllers; missing != 0) {
         log::error(fmt::format("broker.toml requires controllers of cgroup2 that jobs do not have here: {}; start jobletd with "
-                               "--enable-controllers, or see why the kernel lacks them (cgroup.controllers of the root group)",
+                               "--enable-controllers (under systemd: Delegate= of joblet-jobs.service), or see why the kernel lacks them "
+                               "(cgroup.controllers of the root group)",
                                controller_names(missing)));
         return kExitConfiguration;
     }

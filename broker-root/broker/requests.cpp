@@ -180,6 +180,7 @@ Detached Requests::serve(protocol::Request request, std::vector<Fd> descriptors)
     const std::uint64_t session = api_.session();
     if (protocol::row_of(header.type).phase == protocol::Phase::Serving) {
         co_await serving_;
+        supervisor_.ready(); // the API reads its configuration before it asks for anything
     }
     if (api_.session() != session) {
         co_return; // the API that asked is gone, and its connections with it

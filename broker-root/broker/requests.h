@@ -10,6 +10,7 @@
 #include "broker-root/broker/event_loop.h"
 #include "broker-root/broker/host_report.h"
 #include "broker-root/broker/jobs.h"
+#include "broker-root/broker/supervisor.h"
 #include "broker-root/broker/volumes.h"
 #include "shared/protocol.h"
 
@@ -17,8 +18,9 @@ namespace joblet::broker {
 
 class Requests {
   public:
-    Requests(EventLoop& loop, ApiLink& api, Doorman& doorman, Volumes& volumes, Jobs& jobs, HostReporter& host, Audit& audit)
-        : loop_(loop), api_(api), doorman_(doorman), volumes_(volumes), jobs_(jobs), host_(host), audit_(audit) {}
+    Requests(EventLoop& loop, Supervisor& supervisor, ApiLink& api, Doorman& doorman, Volumes& volumes, Jobs& jobs, HostReporter& host,
+             Audit& audit)
+        : loop_(loop), supervisor_(supervisor), api_(api), doorman_(doorman), volumes_(volumes), jobs_(jobs), host_(host), audit_(audit) {}
 
     // Reads records and jobs; until then Phase::Serving requests wait. Ends the loop if it cannot be done.
     Detached load();
@@ -31,6 +33,7 @@ class Requests {
     Task<bool> concluded(const Request& request, const Client* client, std::uint64_t begun, const protocol::Reply& reply);
 
     EventLoop& loop_;
+    Supervisor& supervisor_;
     ApiLink& api_;
     Doorman& doorman_;
     Volumes& volumes_;

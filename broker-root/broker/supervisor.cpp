@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstring>
+#include <utility>
 
 #include "shared/datagram.h"
 #include "shared/log.h"
@@ -25,6 +26,12 @@ void Supervisor::drop(JobId key) {
 
 void Supervisor::replace(Role role, std::uint32_t index) {
     send({.type = SupervisionType::Replace, .role = role, .index = index});
+}
+
+void Supervisor::ready() {
+    if (!std::exchange(is_ready_, true)) {
+        send({.type = SupervisionType::Ready});
+    }
 }
 
 Completion<std::vector<StoredJob>> Supervisor::get_all() {

@@ -27,6 +27,8 @@ class Supervisor {
     void put(JobId key, std::span<const int> descriptors);
     void drop(JobId key);
     void replace(Role role, std::uint32_t index = 0);
+    // Requests are answered from now on. Only the first call says so.
+    void ready();
     // What jobletd kept for an earlier broker. Once, at start.
     Completion<std::vector<StoredJob>> get_all();
 
@@ -37,6 +39,7 @@ class Supervisor {
     EventLoop& loop_;
     Fd socket_;
     std::function<void(Role, std::uint32_t, Fd)> on_peer_;
+    bool is_ready_ = false;
     std::vector<StoredJob> stored_;
     Completion<std::vector<StoredJob>> all_stored_;
 };

@@ -13,12 +13,13 @@ constexpr std::uint32_t kReservedFirst = kSlotFirst;
 constexpr std::uint32_t kReservedEnd = kFallbackApiUid;
 constexpr std::uint32_t kNoUid = 0xffffffff; // (uid_t)-1 means "unchanged" to setresuid(2)
 
-std::expected<std::string, std::string> normal_root(std::string_view text, std::string_view directory) {
+// "/a/b", or "" for the top.
+std::expected<std::string, std::string> normal_path(const std::string& option, std::string_view text, std::string_view directory) {
     if (text.empty()) {
-        return std::unexpected("--root needs a directory");
+        return std::unexpected(option + " needs a directory");
     }
     std::string absolute = text.starts_with('/') ? std::string(text) : std::string(directory) + "/" + std::string(text);
-    std::string root;
+    std::string path;
     std::string_view rest = absolute;
     while (!rest.empty()) {
         const auto slash = rest.find('/');
@@ -28,12 +29,12 @@ std::expected<std::string, std::string> normal_root(std::string_view text, std::
             continue;
         }
         if (component == "..") {
-            return std::unexpected("--root " + std::string(text) + " contains '..'; give the directory's real path");
+            return std::unexpected(option + " " + std::string(text) + " contains '..'; give the directory's real path");
         }
-        root += '/';
-        root += component;
+        path += '/';
+        path += component;
     }
-    return root;
+    return path;
 }
 
 std::expected<std::uint32_t, std::string> parse_api_uid(std::string_view text) {
@@ -49,6 +50,14 @@ std::expected<std::uint32_t, std::string> parse_api_uid(std::string_view text) {
     return uid;
 }
 
+std::expected<std::string, std::string> parse_group(std::string_view text) {
+    auto path = normal_path("--jobs-cgroup", text, "");
+    if (path && path->empty()) {
+        return std::unexpected("--jobs-cgroup " + std::string(text) + " is the top of cgroup2; give a group below it");
+    }
+    return path ? path->substr(1) : path;
+}
+
 } // namespace
 
 std::expected<Arguments, std::string> parse_arguments(std::span<const char* const> words, std::string_view directory) {
@@ -57,11 +66,13 @@ std::expected<Arguments, std::string> parse_arguments(std::span<const char* cons
         const std::string_view word = words[i];
         const auto equals = word.find('=');
         const std::string_view name = word.substr(0, equals);
-        if (name != "--root" && name != "--api-uid" && name != "--print-config") {
+        if (name != "--root" && name != "--api-uid" && name != "--jobs-cgroup" && name != "--print-config") {
             if (word == "--version") {
                 out.action = Action::ShowVersion;
             } else if (word == "--help" || word == "-h") {
                 out.action = Action::ShowHelp;
+            } else if (word == "--keep-jobs-cgroup") {
+                out.action = Action::KeepJobsCgroup;
             } else if (word == "--enable-controllers") {
                 out.enable_controllers = true;
             } else {
@@ -78,7 +89,7 @@ std::expected<Arguments, std::string> parse_arguments(std::span<const char* cons
             return std::unexpected(std::string(name) + " needs a value; see jobletd --help");
         }
         if (name == "--root") {
-            auto root = normal_root(value, directory);
+            auto root = normal_path("--root", value, directory);
             if (!root) {
                 return std::unexpected(std::move(root.error()));
             }
@@ -89,11 +100,21 @@ std::expected<Arguments, std::string> parse_arguments(std::span<const char* cons
                 return std::unexpected(uid.error());
             }
             out.api_uid = *uid;
+        } else if (name == "--jobs-cgroup") {
+            auto group = parse_group(value);
+            if (!group) {
+                return std::unexpected(std::move(group.error()));
+            }
+            out.jobs_cgroup = std::move(*group);
         } else if (value == "broker" || value == "api") {
             out.action = value == "broker" ? Action::PrintBrokerConfig : Action::PrintApiConfig;
         } else {
             return std::unexpected("--print-config " + std::string(value) + " is unknown; allowed are broker and api");
         }
+    }
+    if (out.enable_controllers && !out.jobs_cgroup.empty()) {
+        return std::unexpected("--enable-controllers and --jobs-cgroup exclude each other: who keeps the group of jobs decides which "
+                               "controllers it has");
     }
     return out;
 }

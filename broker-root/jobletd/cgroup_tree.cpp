@@ -2,15 +2,13 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <poll.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstring>
 #include <string_view>
@@ -18,6 +16,7 @@
 
 #include <fmt/format.h>
 
+#include "broker-root/jobletd/cgroup_places.h"
 #include "broker-root/jobletd/controllers.h"
 #include "broker-root/kernel/cgroup.h"
 #include "broker-root/kernel/mount.h"
@@ -28,20 +27,9 @@ namespace joblet::jobletd {
 namespace {
 
 constexpr const char* kJobs = "jobs";
+constexpr const char* kDaemons = "daemons";
 constexpr int kLeftoverWaitMs = 5000;
 constexpr int kLeftoverStepMs = 20;
-
-std::expected<Fd, std::string> find_cgroup2() {
-    for (const char* const path : {"/sys/fs/cgroup", "/sys/fs/cgroup/unified"}) {
-        Fd directory(::open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-        struct statfs state{};
-        if (directory.valid() && ::fstatfs(directory.get(), &state) == 0 && state.f_type == CGROUP2_SUPER_MAGIC) {
-            return directory;
-        }
-    }
-    return std::unexpected("there is no cgroup2 at /sys/fs/cgroup or /sys/fs/cgroup/unified, which holds jobs together; make it with: "
-                           "mount -t cgroup2 none /sys/fs/cgroup");
-}
 
 // Two installations never share a tree: each root has a device and an inode of its own.
 std::expected<std::string, std::string> tree_name(const std::string& root) {
@@ -90,9 +78,6 @@ std::vector<std::string> groups_in(int directory) {
 
 } // namespace
 
-CgroupTree::CgroupTree(Fd tree, Fd jobs, Caretaker caretaker)
-    : tree_(std::move(tree)), jobs_(std::move(jobs)), caretaker_(std::move(caretaker)) {}
-
 std::expected<CgroupTree, std::string> CgroupTree::make(const std::string& root, TopControllers top) {
     auto parent = find_cgroup2();
     if (!parent) {
@@ -115,7 +100,7 @@ std::expected<CgroupTree, std::string> CgroupTree::make(const std::string& root,
     if (top == TopControllers::HandOn) {
         hand_on_controllers(parent->get(), "the top of cgroup2");
     } else {
-        tell_missing_controllers(parent->get(), tree->get());
+        tell_missing_controllers(parent->get(), tree->get(), "start jobletd with --enable-controllers to have it do so");
     }
     hand_on_controllers(tree->get(), *name);
     hand_on_controllers(jobs->get(), fmt::format("{}/{}", *name, kJobs));
@@ -127,7 +112,50 @@ std::expected<CgroupTree, std::string> CgroupTree::make(const std::string& root,
     if (!caretaker) {
         return std::unexpected(std::move(caretaker.error()));
     }
-    return CgroupTree(std::move(*tree), std::move(jobs_path), std::move(*caretaker));
+    CgroupTree out(std::move(*tree), std::move(jobs_path));
+    out.caretaker_ = std::move(*caretaker);
+    return out;
+}
+
+std::expected<CgroupTree, std::string> CgroupTree::make_within(const std::string& jobs) {
+    const auto top = find_cgroup2();
+    if (!top) {
+        return std::unexpected(top.error());
+    }
+    const auto own = own_group();
+    if (!own) {
+        return std::unexpected(own.error());
+    }
+    if (lies_in(jobs, *own)) {
+        return std::unexpected(
+            fmt::format("--jobs-cgroup {} lies in jobletd's own group, /{}, and jobs would be ended with it; give them a "
+                        "group outside of it",
+                        jobs, *own));
+    }
+    auto group = open_group(top->get(), jobs);
+    if (!group) {
+        return std::unexpected(
+            fmt::format("could not open {} in cgroup2, where --jobs-cgroup says that jobs are: {}; the unit that keeps it "
+                        "must be started first",
+                        jobs, std::strerror(group.error())));
+    }
+    if (::flock(group->get(), LOCK_EX | LOCK_NB) != 0) {
+        return std::unexpected(fmt::format("could not lock {} in cgroup2: {}", jobs,
+                                           errno == EWOULDBLOCK ? "another jobletd has its jobs there" : std::strerror(errno)));
+    }
+    auto parent = open_group(top->get(), *own);
+    if (!parent) {
+        return std::unexpected(fmt::format("could not open jobletd's own group, /{}: {}", *own, std::strerror(parent.error())));
+    }
+    auto tree = make_or_open(parent->get(), kDaemons);
+    if (!tree) {
+        return std::unexpected(std::move(tree.error()));
+    }
+    tell_missing_controllers(top->get(), group->get(), "the unit that keeps the group of jobs must have them in its Delegate=");
+    hand_on_controllers(group->get(), jobs);
+    CgroupTree out(std::move(*tree), std::move(*group));
+    out.own_ = std::move(*parent);
+    return out;
 }
 
 std::expected<void, std::string> CgroupTree::end_leftovers() {
@@ -188,8 +216,10 @@ void CgroupTree::remove() {
     for (const auto& name : groups_in(jobs_.get())) {
         (void)kernel::remove_cgroup(jobs_.get(), name.c_str()); // EBUSY: the job is alive, and stays so
     }
-    if (kernel::remove_cgroup(tree_.get(), kJobs)) {
-        caretaker_.remove_group();
+    if (own_.valid()) {
+        (void)kernel::remove_cgroup(own_.get(), kDaemons); // EBUSY: one is stuck in the kernel
+    } else if (caretaker_ && kernel::remove_cgroup(tree_.get(), kJobs)) {
+        caretaker_->remove_group();
     }
 }
 

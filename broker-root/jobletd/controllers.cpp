@@ -51,9 +51,9 @@ void hand_on_controllers(int group, std::string_view title) {
     }
 }
 
-void tell_missing_controllers(int parent, int group) {
+void tell_missing_controllers(int above, int group, std::string_view hint) {
     const auto missing =
-        known(kernel::available_controllers(parent), "cgroup2 has") & ~known(kernel::available_controllers(group), "our group has");
+        known(kernel::available_controllers(above), "cgroup2 has") & ~known(kernel::available_controllers(group), "our group has");
     std::string names;
     for (const auto& controller : kControllers) {
         if ((missing & controller.bit) != 0) {
@@ -61,9 +61,8 @@ void tell_missing_controllers(int parent, int group) {
         }
     }
     if (!names.empty()) {
-        log::warning(fmt::format("cgroup2 does not hand on these of its controllers, and jobs cannot be limited in what they are for: {}; "
-                                 "start jobletd with --enable-controllers to have it do so",
-                                 names));
+        log::warning(fmt::format(
+            "cgroup2 does not hand on these of its controllers, and jobs cannot be limited in what they are for: {}; {}", names, hint));
     }
 }
 

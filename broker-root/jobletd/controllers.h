@@ -9,7 +9,7 @@ namespace joblet::jobletd {
 // unless it is the root. What cannot be is logged, with what is lost by it; the others are handed on all the same. `title` is for the log.
 void hand_on_controllers(int group, std::string_view title);
 
-// Logs which of them `group` lacks although `parent` has them, and how to change that.
-void tell_missing_controllers(int parent, int group);
+// Logs which of them `group` lacks although `above` has them, with `hint`, how to change that.
+void tell_missing_controllers(int above, int group, std::string_view hint);
 
 } // namespace joblet::jobletd

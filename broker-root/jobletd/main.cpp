@@ -13,6 +13,7 @@
 #include <climits>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <expected>
 #include <span>
@@ -27,7 +28,9 @@
 #include "broker-root/jobletd/filter_table.h"
 #include "broker-root/jobletd/install.h"
 #include "broker-root/jobletd/install_host.h"
+#include "broker-root/jobletd/keeper.h"
 #include "broker-root/jobletd/programs.h"
+#include "broker-root/jobletd/service_manager.h"
 #include "broker-root/jobletd/services.h"
 #include "broker-root/jobletd/supervisor.h"
 #include "broker-root/kernel/caps.h"
@@ -96,7 +99,19 @@ std::expected<void, std::string> confine() {
     return {};
 }
 
-std::expected<int, std::string> serve(const Arguments& arguments) {
+std::expected<int, std::string> keep_jobs_cgroup(ServiceManager& manager) {
+    const auto signals = take_signals();
+    if (!signals) {
+        return std::unexpected(signals.error());
+    }
+    if (auto made = make_group_of_jobs(manager); !made) {
+        return std::unexpected(std::move(made.error()));
+    }
+    keep_group_of_jobs(manager, signals->get());
+    return 0;
+}
+
+std::expected<int, std::string> serve(const Arguments& arguments, ServiceManager& manager) {
     const Layout layout{arguments.root};
     auto programs = Programs::find();
     if (!programs) {
@@ -117,7 +132,9 @@ std::expected<int, std::string> serve(const Arguments& arguments) {
     if (!lock) {
         return std::unexpected(lock.error());
     }
-    auto groups = CgroupTree::make(layout.root, arguments.enable_controllers ? TopControllers::HandOn : TopControllers::AsTheyAre);
+    auto groups = arguments.jobs_cgroup.empty()
+                      ? CgroupTree::make(layout.root, arguments.enable_controllers ? TopControllers::HandOn : TopControllers::AsTheyAre)
+                      : CgroupTree::make_within(arguments.jobs_cgroup);
     if (!groups) {
         return std::unexpected(std::move(groups.error()));
     }
@@ -142,7 +159,7 @@ std::expected<int, std::string> serve(const Arguments& arguments) {
         return std::unexpected(std::move(installed.error()));
     }
     log::info(fmt::format("started, socket {}", layout.api_socket()));
-    const int code = Supervisor({layout.root, *api, *programs, *groups, signals->get(), std::move(*listener)}).run();
+    const int code = Supervisor({layout.root, *api, *programs, *groups, manager, signals->get(), std::move(*listener)}).run();
     groups->remove();
     remove_listener(layout);
     return code;
@@ -179,15 +196,21 @@ int run(std::span<const char* const> words) {
     }
     ::umask(022);
     log::start("jobletd");
-    if (arguments->action != Action::Run) {
+    const bool keeps = arguments->action == Action::KeepJobsCgroup;
+    if (arguments->action != Action::Run && !keeps) {
         return print_config(*arguments);
     }
     if (::geteuid() != 0 || ::getuid() != 0) {
         log::error("must be started by root, because it mounts; use sudo");
         return kExitFailed;
     }
+    auto manager = ServiceManager::connect(std::getenv("NOTIFY_SOCKET"));
+    if (!manager) {
+        log::error(manager.error());
+        return kExitFailed;
+    }
     raise_descriptor_limit();
-    const auto code = serve(*arguments);
+    const auto code = keeps ? keep_jobs_cgroup(*manager) : serve(*arguments, *manager);
     if (!code) {
         log::error(code.error());
         return kExitFailed;

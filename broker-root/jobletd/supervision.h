@@ -15,6 +15,7 @@ enum class SupervisionType : std::uint32_t {
     Drop = 2,    // forget the key
     GetAll = 3,  // answered by Stored for each key, then StoredEnd
     Replace = 4, // kill that worker, spawner or API and start another; a Peer follows
+    Ready = 8,   // records are loaded, and the API has asked for them: requests are answered
     // jobletd to broker
     Stored = 5,    // key, with its descriptors
     StoredEnd = 6, // after the last Stored

@@ -21,9 +21,9 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr auto kGrace = 5s;         // from the end of its broker to a process's own
-constexpr auto kAfterKill = 1s;     // then it is stuck in the kernel, and nothing waits for it
-constexpr auto kRetiredStep = 50ms; // between attempts to remove groups whose last process is just going
+constexpr auto kGrace = 5s;       // from the end of its broker to a process's own
+constexpr auto kAfterKill = 1s;   // then it is stuck in the kernel, and nothing waits for it
+constexpr auto kRetryStep = 50ms; // between attempts to remove groups whose last process is just going, or to tell the service manager
 constexpr int kMessagesPerTurn = 64;
 
 std::string name_of(Role role, std::uint32_t index) {
@@ -48,6 +48,7 @@ int Supervisor::run() {
         reap();
         kill_overdue();
         (void)setting_.groups.remove_retired();
+        setting_.manager.try_again();
         auto now = Clock::now();
         if (exit_code_ && is_over(now)) {
             return *exit_code_;
@@ -229,8 +230,8 @@ int Supervisor::timeout_ms(Clock::time_point now) const {
     for (const auto& [place, start] : starts_) {
         next = std::min(next, now < start.due ? start.due : start.regardless);
     }
-    if (setting_.groups.has_retired()) {
-        next = std::min(next, now + kRetiredStep);
+    if (setting_.groups.has_retired() || setting_.manager.has_unsent()) {
+        next = std::min(next, now + kRetryStep);
     }
     if (next == Clock::time_point::max()) {
         return -1;
@@ -295,6 +296,9 @@ bool Supervisor::obey(const SupervisionMessage& message, std::vector<Fd> descrip
         return true;
     case SupervisionType::Replace:
         return replace({message.role, message.index});
+    case SupervisionType::Ready:
+        setting_.manager.ready();
+        return true;
     case SupervisionType::Stored:
     case SupervisionType::StoredEnd:
     case SupervisionType::Peer:

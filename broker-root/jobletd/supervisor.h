@@ -15,6 +15,7 @@
 #include "broker-root/jobletd/descriptor_store.h"
 #include "broker-root/jobletd/programs.h"
 #include "broker-root/jobletd/restart_pace.h"
+#include "broker-root/jobletd/service_manager.h"
 #include "broker-root/jobletd/supervision.h"
 #include "shared/datagram.h"
 
@@ -28,6 +29,7 @@ class Supervisor {
         ApiUser api;
         const Programs& programs;
         CgroupTree& groups;
+        ServiceManager& manager;
         int signals;
         Fd listener;
     };

@@ -12,6 +12,21 @@
 
 namespace joblet::kernel {
 
+namespace {
+
+Result<void> write_word(int group, const char* name, std::string_view word) {
+    const auto file = open_beneath(group, name, O_WRONLY);
+    if (!file) {
+        return std::unexpected(file.error());
+    }
+    if (::write(file->get(), word.data(), word.size()) != static_cast<ssize_t>(word.size())) {
+        return last_errno();
+    }
+    return {};
+}
+
+} // namespace
+
 Result<Fd> make_cgroup(int parent, const char* name) {
     if (::mkdirat(parent, name, 0755) != 0) {
         return last_errno();
@@ -52,15 +67,12 @@ std::uint64_t memory_kills(int group) {
     return count;
 }
 
+Result<void> enter_cgroup(int group) {
+    return write_word(group, "cgroup.procs", "0"); // whoever writes it
+}
+
 Result<void> kill_cgroup(int group) {
-    const auto file = open_beneath(group, "cgroup.kill", O_WRONLY);
-    if (!file) {
-        return std::unexpected(file.error());
-    }
-    if (::write(file->get(), "1", 1) != 1) {
-        return last_errno();
-    }
-    return {};
+    return write_word(group, "cgroup.kill", "1");
 }
 
 Result<void> remove_cgroup(int parent, const char* name) {

@@ -13,6 +13,8 @@ namespace joblet::kernel {
 Result<Fd> make_cgroup(int parent, const char* name);
 // Opens an existing group. ENOENT if there is none.
 Result<Fd> open_cgroup(int parent, const char* name);
+// The calling process goes there.
+Result<void> enter_cgroup(int group);
 // cgroup.events, for polling with EPOLLPRI: it changes when the group becomes empty.
 Result<Fd> open_cgroup_events(int group);
 // Reads it anew, which also re-arms the poll. True if any process lives in the group or below.

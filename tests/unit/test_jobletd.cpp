@@ -78,6 +78,12 @@ TEST_CASE("jobletd: what is no command line of ours is refused, with what is all
                                                                    {"--print-config"},
                                                                    {"--print-config", "worker"},
                                                                    {"--enable-controllers=1"},
+                                                                   {"--jobs-cgroup"},
+                                                                   {"--jobs-cgroup", ""},
+                                                                   {"--jobs-cgroup", "/"},
+                                                                   {"--jobs-cgroup", "a/../b"},
+                                                                   {"--jobs-cgroup", "a", "--enable-controllers"},
+                                                                   {"--keep-jobs-cgroup=1"},
                                                                    {"--version=1"}}) {
         CAPTURE(words.back());
         const auto parsed = parse(words);
@@ -89,6 +95,10 @@ TEST_CASE("jobletd: what is no command line of ours is refused, with what is all
     CHECK_FALSE(parse({})->enable_controllers);
     CHECK(parse({"--enable-controllers", "--root", "/srv"})->enable_controllers);
     CHECK(kUsage.find("--enable-controllers  ") != std::string_view::npos);
+    CHECK(parse({})->jobs_cgroup.empty());
+    CHECK(parse({"--jobs-cgroup", "/a.slice//b/"})->jobs_cgroup == "a.slice/b");
+    CHECK(parse({"--jobs-cgroup=a.slice/b"})->jobs_cgroup == "a.slice/b");
+    CHECK(parse({"--keep-jobs-cgroup"})->action == Action::KeepJobsCgroup);
     CHECK(parse({"--print-config", "broker"})->action == Action::PrintBrokerConfig);
     CHECK(parse({"--print-config=api"})->action == Action::PrintApiConfig);
     CHECK(parse({"--version"})->action == Action::ShowVersion);
