@@ -57,7 +57,7 @@ std::optional<std::string> group_in(std::string_view text) {
         }
         const auto place = line.substr(kUnified.size());
         // "/../x": above the root of this cgroup namespace. "/x (deleted)": no such group can be opened, which will be told then
-        return place.starts_with("..") ? std::nullopt : std::optional<std::string>(place);
+        return lies_in(place, "..") ? std::nullopt : std::optional<std::string>(place);
     }
     return std::nullopt;
 }
