@@ -61,6 +61,7 @@ Task<std::expected<void, Failure>> Jobs::launch(JobPointer job, Plan plan) {
     prepare.flags = (plan.start_flags & protocol::kStartReadOnlyWork) != 0 ? worker::kPrepareReadOnlyWork : 0;
     prepare.shm_bytes = p_.config.shm_bytes;
     prepare.slot_first = p_.slots.first_uid(slot);
+    prepare.volume_owner = plan.volume_owner;
     prepare.volume_count = static_cast<std::uint32_t>(plan.volumes.size());
     std::ranges::copy(plan.volumes, prepare.volumes.begin());
     std::vector<Fd> with_prepare;
@@ -99,6 +100,7 @@ Task<std::expected<void, Failure>> Jobs::launch(JobPointer job, Plan plan) {
         order.group = plan.group;
         order.flags = launch_flags(plan.start_flags, plan.proc);
         order.volume_count = prepare.volume_count;
+        order.label_owner = order.kind == worker::JobKind::System ? plan.volume_owner : plan.record.owner_uid;
         std::ranges::transform(plan.volumes, order.volumes.begin(),
                                [](const worker::MountVolume& volume) { return spawner::MountPoint{volume.name, volume.target}; });
         std::vector<Fd> d(spawner::kLaunchFixed);
@@ -166,6 +168,7 @@ Task<std::expected<SystemJobEnd, Failure>> Jobs::try_system_job(SystemJob wanted
     }
     plan.record = job->record;
     plan.base = NameText(worker::kSystemBase);
+    plan.volume_owner = wanted.owner;
     plan.host_name = NameText("joblet-system");
     plan.work_bytes = p_.config.work_bytes;
     plan.tmp_bytes = p_.config.tmp_bytes;

@@ -80,6 +80,7 @@ struct SystemJob {
     Fd input;  // its stdin; none: nothing to read
     Fd output; // its stdout; none: what it says goes into the log if it fails
     std::uint32_t slot = 0;
+    std::uint32_t owner = 0;                   // of the volume that it works on
     std::optional<worker::MountVolume> volume; // in the trash
 };
 
@@ -161,7 +162,8 @@ class Jobs {
         std::uint64_t log_bytes = 0;
         std::uint32_t user = 0;
         std::uint32_t group = 0;
-        std::uint32_t start_flags = 0; // protocol::kStart…
+        std::uint32_t volume_owner = 0; // of a system job's volume
+        std::uint32_t start_flags = 0;  // protocol::kStart…
         protocol::ProcKind proc = protocol::ProcKind::Pids;
         std::uint64_t work_bytes = 0;
         std::uint64_t tmp_bytes = 0;

@@ -175,8 +175,12 @@ Task<BackendReport> Volumes::try_backend(Backend backend) {
         volume.size_bytes = record->size_bytes;
         volume.inodes = record->inodes;
         volume.backend = backend;
-        SystemJob job{
-            {"/usr/bin/dd", "if=/dev/zero", fmt::format("of={}", kProbeFile), kBlock, kBlocks, "conv=fsync"}, {}, {}, *slot, volume};
+        SystemJob job{{"/usr/bin/dd", "if=/dev/zero", fmt::format("of={}", kProbeFile), kBlock, kBlocks, "conv=fsync"},
+                      {},
+                      {},
+                      *slot,
+                      record->owner_uid,
+                      volume};
         const auto end = co_await p_.jobs.try_system_job(std::move(job));
         p_.slots.give_back(*slot);
         const bool was_stopped = end && end->exit.kind == ExitKind::Exited && end->exit.code == 1;

@@ -159,7 +159,8 @@ Task<std::expected<void, Failure>> Volumes::delete_contents(worker::VolumeRecord
     volume.size_bytes = record.size_bytes;
     volume.inodes = record.inodes;
     volume.backend = record.backend;
-    SystemJob job{{"/usr/bin/find", fmt::format("/volumes/{}", kContents), "-mindepth", "1", "-delete"}, {}, {}, *slot, volume};
+    SystemJob job{
+        {"/usr/bin/find", fmt::format("/volumes/{}", kContents), "-mindepth", "1", "-delete"}, {}, {}, *slot, record.owner_uid, volume};
     auto deleted = co_await p_.jobs.run_system_job(std::move(job));
     p_.slots.give_back(*slot);
     if (!deleted && deleted.error().step == Step::None) {

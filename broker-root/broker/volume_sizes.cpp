@@ -262,12 +262,12 @@ Task<std::expected<void, Failure>> Volumes::resize_copy(worker::VolumeRecord bef
         co_return std::unexpected(opened.ok() ? Failure{ErrorCode::Internal, Step::OpenVolume, 0} : opened.failure());
     }
     Fd output(::fcntl(staged.descriptors.front().get(), F_DUPFD_CLOEXEC, 0));
-    SystemJob copy{worker::copy_arguments(), std::move(opened.descriptors.front()), std::move(output), slot, {}};
+    SystemJob copy{worker::copy_arguments(), std::move(opened.descriptors.front()), std::move(output), slot, after.owner_uid, {}};
     const auto copied = co_await p_.jobs.run_system_job(std::move(copy));
     if (!copied) {
         co_return std::unexpected(Failure{copied.error().code, Step::CopyImage, copied.error().sys_errno});
     }
-    SystemJob fit{worker::resize_arguments(after), std::move(staged.descriptors.front()), {}, slot, {}};
+    SystemJob fit{worker::resize_arguments(after), std::move(staged.descriptors.front()), {}, slot, after.owner_uid, {}};
     const auto end = co_await p_.jobs.try_system_job(std::move(fit));
     if (!end) {
         co_return std::unexpected(end.error());

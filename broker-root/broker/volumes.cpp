@@ -188,7 +188,7 @@ Task<std::expected<void, Failure>> Volumes::build(worker::VolumeRecord& record, 
 }
 
 Task<std::expected<void, Failure>> Volumes::make_filesystem(worker::VolumeRecord record, Fd image, std::uint32_t slot) {
-    SystemJob job{worker::mkfs_arguments(record), std::move(image), {}, slot, {}};
+    SystemJob job{worker::mkfs_arguments(record), std::move(image), {}, slot, record.owner_uid, {}};
     auto made = co_await p_.jobs.run_system_job(std::move(job));
     if (!made && made.error().step == Step::None) {
         made.error().step = Step::MakeFilesystem;

@@ -182,6 +182,9 @@ Result<Fd> make_tmpfs(const TmpfsOptions& options, Attributes attributes) {
     if (options.swap == Swap::Never) {
         context.flag(kNoSwap);
     }
+    if (options.context != nullptr) {
+        context.text("context", options.context);
+    }
     auto made = context.mount(bits_of(attributes));
     if (!made) {
         return made;

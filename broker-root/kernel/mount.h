@@ -29,6 +29,7 @@ struct TmpfsOptions {
     std::uint32_t uid = 0;        // host ids
     std::uint32_t gid = 0;
     Swap swap = Swap::Allowed;
+    const char* context = nullptr; // SELinux context of all that is in it, for good; none: as the policy has it
 };
 // Detached. fstatfs confirms size and inodes: what the kernel did not take is EOVERFLOW.
 Result<Fd> make_tmpfs(const TmpfsOptions& options, Attributes attributes);

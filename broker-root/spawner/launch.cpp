@@ -53,8 +53,7 @@ bool are_meaningful_options(const Launch& order) {
 
 bool is_meaningful(const Launch& order) {
     if (!order.host_name.well_formed() || !is_valid_name(order.host_name.view()) || order.volume_count > order.volumes.size() ||
-        (order.kind != worker::JobKind::User && order.kind != worker::JobKind::System) || order.zero != 0 ||
-        !are_meaningful_options(order)) {
+        (order.kind != worker::JobKind::User && order.kind != worker::JobKind::System) || !are_meaningful_options(order)) {
         return false;
     }
     const auto used = std::span(order.volumes).first(order.volume_count);

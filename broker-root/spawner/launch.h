@@ -50,7 +50,7 @@ struct Launch {
     std::uint32_t user = 0;
     std::uint32_t group = 0;
     std::uint32_t volume_count = 0;
-    std::uint32_t zero = 0;
+    std::uint32_t label_owner = 0; // whose SELinux categories it runs with: the job's owner; of a system job, its volume's
     std::array<MountPoint, protocol::kJobVolumesMax> volumes{};
 };
 inline constexpr std::uint32_t kLaunchDetached = 1; // stdin is /dev/null, stdout and stderr go to the log; the control socket is not read

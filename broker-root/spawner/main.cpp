@@ -12,6 +12,7 @@
 #include "broker-root/kernel/caps.h"
 #include "broker-root/kernel/mount.h"
 #include "broker-root/kernel/process.h"
+#include "broker-root/kernel/selinux.h"
 #include "broker-root/layout.h"
 #include "broker-root/spawner/confinement.h"
 #include "broker-root/spawner/launch.h"
@@ -35,7 +36,7 @@ bool arguments_are_ours(std::span<char*> arguments) {
 
 class Spawner {
   public:
-    Spawner(Fd proc, Filters filters) : proc_(std::move(proc)), filters_(std::move(filters)) {}
+    Spawner(Fd proc, Filters filters, bool has_labels) : proc_(std::move(proc)), filters_(std::move(filters)), has_labels_(has_labels) {}
 
     // Until the broker's socket is closed. Stages that were cloned live on.
     int serve();
@@ -46,6 +47,7 @@ class Spawner {
 
     Fd proc_;
     Filters filters_;
+    bool has_labels_; // of SELinux
 };
 
 template <class T> Answer answer_to(const T& order) {
@@ -79,7 +81,7 @@ void Spawner::carry_out(const Launch& order, std::span<const Fd> descriptors) co
         return;
     }
     if (stage->pid == 0) {
-        run_stage(order, descriptors, filters_.stage);
+        run_stage(order, descriptors, filters_.stage, has_labels_ ? proc_.get() : kNoLabels);
     }
     const std::array pidfd = {stage->pidfd.get()};
     send_message(kSpawnerBrokerFd, answer_to(order), pidfd, Wait::Yes);
@@ -128,6 +130,10 @@ int run(std::span<char*> arguments) {
     if (!proc) {
         return explain("mount proc", proc.error());
     }
+    const auto has_labels = kernel::runs_in(proc->get(), kernel::Domain::Spawner);
+    if (!has_labels) {
+        return explain("read its own SELinux context", has_labels.error());
+    }
     if (const auto entered = enter_empty_namespace(proc->get()); !entered) {
         return explain("enter an empty mount namespace", entered.error());
     }
@@ -143,7 +149,7 @@ int run(std::span<char*> arguments) {
     if (const auto confined = confine(*filters); !confined) {
         return explain("give up capabilities and install the filter", confined.error());
     }
-    return Spawner(std::move(*proc), std::move(*filters)).serve();
+    return Spawner(std::move(*proc), std::move(*filters), *has_labels).serve();
 }
 
 } // namespace

@@ -16,6 +16,7 @@
 #include "broker-root/kernel/network.h"
 #include "broker-root/kernel/process.h"
 #include "broker-root/kernel/record_io.h"
+#include "broker-root/kernel/selinux.h"
 #include "broker-root/layout.h"
 #include "broker-root/spawner/init.h"
 #include "broker-root/spawner/job.h"
@@ -45,11 +46,12 @@ enum Place : std::uint8_t {
 
 class Stage {
   public:
-    Stage(const Launch& order, std::span<const Fd> descriptors, const StageFilters& filters)
-        : order_(order), descriptors_(descriptors), filters_(filters),
+    Stage(const Launch& order, std::span<const Fd> descriptors, const StageFilters& filters, int label_proc)
+        : order_(order), descriptors_(descriptors), filters_(filters), label_proc_(label_proc),
           channels_{descriptor(kLaunchExitRecord), descriptor(kLaunchStatus), descriptor(kLaunchControl)} {}
 
     // The steps, in the only order in which they work.
+    Result<void> take_labels();
     Result<void> leave_spawner();
     Result<void> enter_template();
     Result<void> attach_volumes();
@@ -93,6 +95,7 @@ class Stage {
     const Launch& order_;
     std::span<const Fd> descriptors_;
     const StageFilters& filters_;
+    int label_proc_;
     Channels channels_;
     Fd proc_;
     JobStdio stdio_;
@@ -108,6 +111,18 @@ VolumePath path_of(const MountPoint& volume) {
     const auto name = volume.name.view();
     std::ranges::copy(name, std::ranges::copy(kVolumes, path.begin()).out);
     return path;
+}
+
+// First of all: from here on it has a stage's rights, and not the spawner's. What is set for the job is passed on by the fork.
+Result<void> Stage::take_labels() {
+    if (label_proc_ == kNoLabels) {
+        return {};
+    }
+    if (const auto entered = kernel::enter_stage_domain(label_proc_); !entered) {
+        return entered;
+    }
+    const auto what = order_.kind == worker::JobKind::System ? kernel::Labelled::SystemJob : kernel::Labelled::Job;
+    return kernel::label_next_program(label_proc_, kernel::label_of(what, order_.label_owner));
 }
 
 Result<void> Stage::leave_spawner() {
@@ -340,6 +355,7 @@ struct StageStep {
     Result<void> (Stage::*run)();
 };
 constexpr std::array kSteps = {
+    StageStep{Step::DropCapabilities, &Stage::take_labels},
     StageStep{Step::CloneStage, &Stage::leave_spawner},
     StageStep{Step::EnterTemplate, &Stage::enter_template},
     StageStep{Step::MoveMounts, &Stage::attach_volumes},
@@ -364,8 +380,8 @@ constexpr std::array kSteps = {
 
 } // namespace
 
-void run_stage(const Launch& order, std::span<const Fd> descriptors, const StageFilters& filters) noexcept {
-    Stage stage(order, descriptors, filters);
+void run_stage(const Launch& order, std::span<const Fd> descriptors, const StageFilters& filters, int label_proc) noexcept {
+    Stage stage(order, descriptors, filters, label_proc);
     for (const auto& [step, run] : kSteps) {
         if (const auto done = (stage.*run)(); !done) {
             stage.fail(step, done.error());

@@ -17,6 +17,7 @@
 
 #include "broker-root/kernel/ext4.h"
 #include "broker-root/kernel/quota.h"
+#include "broker-root/kernel/selinux.h"
 
 namespace joblet::worker {
 namespace {
@@ -63,6 +64,10 @@ constexpr auto kCalls = std::to_array<SyscallRule>({
     {SYS_renameat2, "renameat2", "into volumes and into trash, over nothing", {arg_is32(4, RENAME_NOREPLACE)}},
     {SYS_fchmod, "fchmod", "directories that jobs must be able to enter; an image taken back"},
     {SYS_fchownat, "fchownat", "an image to the slot and back; the root of a new volume", {arg_is32(4, AT_EMPTY_PATH)}},
+    {SYS_fsetxattr,
+     "fsetxattr",
+     "the SELinux label of a new volume: of one length, which no file capability and no access list has",
+     {arg_is(3, kernel::kLabelBytes), arg_is32(4, 0)}},
     {SYS_fsync, "fsync", "before a promise"},
     {SYS_syncfs, "syncfs", "before a promise about a btrfs subvolume, and so that what it holds is counted"},
     {SYS_ftruncate, "ftruncate", "cuts the copy of an image that a system job has made smaller"},

@@ -15,6 +15,7 @@
 
 #include "broker-root/kernel/mount.h"
 #include "broker-root/kernel/record_io.h"
+#include "broker-root/kernel/selinux.h"
 #include "broker-root/worker/job_files.h"
 #include "broker-root/worker/live.h"
 #include "broker-root/worker/record.h"
@@ -35,10 +36,11 @@ std::string temporary_name(const JobId& id) {
     return to_string(id) + ".new";
 }
 
-// A tmpfs of the slot's.
-Outcome<Fd> make_slot_tmpfs(std::uint64_t bytes, std::uint32_t mode, std::uint32_t slot_first, Attributes attributes) {
+// A tmpfs of the slot's. `context`: as for make_tmpfs.
+Outcome<Fd> make_slot_tmpfs(std::uint64_t bytes, std::uint32_t mode, std::uint32_t slot_first, const char* context, Attributes attributes) {
     auto mount = kernel::make_tmpfs(
-        {.size_bytes = bytes, .inodes = tmpfs_inodes(bytes, 0), .mode = mode, .uid = slot_first, .gid = slot_first}, attributes);
+        {.size_bytes = bytes, .inodes = tmpfs_inodes(bytes, 0), .mode = mode, .uid = slot_first, .gid = slot_first, .context = context},
+        attributes);
     if (!mount) {
         return failed(Step::MountTmpfs, mount.error());
     }
@@ -121,18 +123,20 @@ Outcome<Jobs::Prepared> Jobs::prepare(const PrepareJob& order, int user_namespac
         return {};
     };
     const auto slot = order.slot_first;
+    const auto label = kernel::label_of(kernel::Labelled::Scratch, is_system(order.record) ? order.volume_owner : order.record.owner_uid);
+    const char* const context = has_labels_ ? label.data() : nullptr;
     auto placed = place(kVolumesMount, make_volumes_tmpfs(volumes));
     if (placed) {
         const bool read_only = (order.flags & kPrepareReadOnlyWork) != 0;
         // A job's user, whoever it is in there, gets a /work of his own from the stage, but not one that nobody can change
-        placed = place(kWorkMount, make_slot_tmpfs(order.work_bytes, read_only ? 0755 : 0700, slot,
+        placed = place(kWorkMount, make_slot_tmpfs(order.work_bytes, read_only ? 0755 : 0700, slot, context,
                                                    read_only ? Attributes::ReadOnlyNoSuidNoDev : Attributes::NoSuidNoDev));
     }
     if (placed) {
-        placed = place(kTmpMount, make_slot_tmpfs(order.tmp_bytes, 01777, slot, Attributes::NoSuidNoDev));
+        placed = place(kTmpMount, make_slot_tmpfs(order.tmp_bytes, 01777, slot, context, Attributes::NoSuidNoDev));
     }
     if (placed) {
-        placed = place(kShmMount, make_slot_tmpfs(order.shm_bytes, 01777, slot, Attributes::NoSuidNoDevNoExec));
+        placed = place(kShmMount, make_slot_tmpfs(order.shm_bytes, 01777, slot, context, Attributes::NoSuidNoDevNoExec));
     }
     if (placed) {
         placed = place(kPtsMount, make_pts(slot));

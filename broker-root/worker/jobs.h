@@ -17,7 +17,8 @@ namespace joblet::worker {
 
 class Jobs {
   public:
-    Jobs(const OwnNamespace& own, const Store& store) : own_(own), store_(store), templates_(own) {}
+    Jobs(const OwnNamespace& own, const Store& store, bool has_labels)
+        : own_(own), store_(store), has_labels_(has_labels), templates_(own) {}
 
     struct Prepared {
         int mount_template = -1;               // belongs to the templates, good until the next prepare()
@@ -43,6 +44,7 @@ class Jobs {
 
     const OwnNamespace& own_;
     const Store& store_;
+    bool has_labels_; // see Abilities
     Templates templates_;
 };
 

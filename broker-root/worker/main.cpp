@@ -15,6 +15,7 @@
 #include "broker-root/broker/config.h"
 #include "broker-root/kernel/caps.h"
 #include "broker-root/kernel/process.h"
+#include "broker-root/kernel/selinux.h"
 #include "broker-root/layout.h"
 #include "broker-root/worker/abilities.h"
 #include "broker-root/worker/filter_table.h"
@@ -65,15 +66,20 @@ int explain(std::string_view what, int error) {
 
 // Growing: EXT4_IOC_RESIZE_FS asks for SYS_RESOURCE, and wants the root of the file system open, which is a slot's and closed to root:
 // DAC_READ_SEARCH. One is of no use without the other. They are effective for these two calls alone: SYS_RESOURCE ignores quotas.
-kernel::Result<Abilities> find_abilities() {
+kernel::Result<Abilities> find_abilities(int proc) {
     const auto growing = kernel::capability_mask({CAP_SYS_RESOURCE, CAP_DAC_READ_SEARCH});
     const auto permitted = kernel::permitted_among(growing);
     const auto can_avoid_swap = kernel::tmpfs_can_avoid_swap();
+    const auto has_labels = kernel::runs_in(proc, kernel::Domain::Worker);
     if (!permitted || !can_avoid_swap) {
         return std::unexpected(!permitted ? permitted.error() : can_avoid_swap.error());
     }
+    if (!has_labels) {
+        return std::unexpected(has_labels.error());
+    }
     return Abilities{.memory_swap = *can_avoid_swap ? kernel::Swap::Never : kernel::Swap::Allowed,
-                     .growing = *permitted == growing ? growing : kernel::CapabilityMask{0}};
+                     .growing = *permitted == growing ? growing : kernel::CapabilityMask{0},
+                     .has_labels = *has_labels};
 }
 
 int run(std::span<char* const> words) {
@@ -110,7 +116,7 @@ int run(std::span<char* const> words) {
     if (const auto ignored = kernel::ignore_signal(SIGPIPE); !ignored) {
         return explain("ignore a signal", ignored.error());
     }
-    const auto abilities = find_abilities();
+    const auto abilities = find_abilities(own->proc.get());
     if (!abilities) {
         return explain("find out what this machine can do", abilities.error());
     }

@@ -112,7 +112,7 @@ bool is_sound(const PrepareJob& order) {
     const bool base = order.base.well_formed() && (system ? order.base.view() == kSystemBase : is_valid_name(order.base.view()));
     if (!is_sound(order.record) || !base || !is_slot(order.slot_first) || order.volume_count != order.record.volume_count ||
         order.work_bytes == 0 || order.tmp_bytes == 0 || order.shm_bytes == 0 || (order.flags & ~kPrepareReadOnlyWork) != 0 ||
-        order.zero != 0) {
+        (!system && order.volume_owner != 0)) {
         return false;
     }
     for (std::size_t i = 0; i < order.volumes.size(); ++i) {

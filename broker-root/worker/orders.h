@@ -218,7 +218,7 @@ struct PrepareJob {
     std::uint32_t slot_first = 0; // host uid of the job's 0
     std::uint32_t flags = 0;      // kPrepareReadOnlyWork
     std::uint32_t volume_count = 0;
-    std::uint32_t zero = 0;
+    std::uint32_t volume_owner = 0; // of a system job, whose own owner is root: its SELinux categories are those of this user
     std::array<MountVolume, protocol::kJobVolumesMax> volumes{};
 };
 inline constexpr std::uint32_t kPrepareReadOnlyWork = 1;

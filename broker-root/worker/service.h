@@ -14,7 +14,7 @@ namespace joblet::worker {
 class Service {
   public:
     Service(int broker, const OwnNamespace& own, const Abilities& abilities)
-        : broker_(broker), own_(own), abilities_(abilities), store_(own, abilities), jobs_(own, store_) {}
+        : broker_(broker), own_(own), abilities_(abilities), store_(own, abilities), jobs_(own, store_, abilities.has_labels) {}
 
     // Until the broker closes its end: true. False if it sent something that is no order, or the socket failed.
     bool run();

@@ -28,7 +28,7 @@ enum class ImageLength : std::uint8_t { Exact, AtLeast };
 class Store {
   public:
     Store(const OwnNamespace& own, const Abilities& abilities)
-        : own_(own), image_(own.devices, abilities.growing), tmpfs_(abilities.memory_swap) {}
+        : own_(own), image_(own.devices, abilities), tmpfs_(abilities), btrfs_(abilities), quota_(abilities) {}
 
     // See the orders of the same names. load removes what is left in staging first.
     Outcome<void> load(const std::function<void(const LoadedVolume&)>& tell) const;

@@ -98,7 +98,7 @@ TEST_CASE("a job's order is refused for each thing that is wrong with it") {
         [](PrepareJob& o) { o.volumes[2].inodes = 1; },
         [](PrepareJob& o) { o.volumes[15].size_bytes = 1; },
         [](PrepareJob& o) { o.header.zero = 1; },
-        [](PrepareJob& o) { o.zero = 1; },
+        [](PrepareJob& o) { o.volume_owner = 1; }, // of a user's job
         [](PrepareJob& o) { o.flags = kPrepareReadOnlyWork << 1U; },
         [](PrepareJob& o) { o.record.zero = 1; },
         [](PrepareJob& o) { o.record.flags = kJobHasLog << 1U; },

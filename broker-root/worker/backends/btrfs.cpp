@@ -57,7 +57,7 @@ Outcome<Fd> BtrfsBackend::create(int directory, const VolumeRecord& record, std:
     if (!subvolume) {
         return std::unexpected(subvolume.error());
     }
-    if (const auto made = make_data(Step::MakeSubvolume, subvolume->get()); !made) {
+    if (const auto made = make_data(Step::MakeSubvolume, subvolume->get(), label_for(has_labels_, record)); !made) {
         return std::unexpected(made.error());
     }
     return Fd();

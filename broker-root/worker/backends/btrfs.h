@@ -3,12 +3,15 @@
 // The limit hangs on the subvolume, see data_directory.h. The kernel does not say whether it is attached; that is for the broker to know.
 #pragma once
 
+#include "broker-root/worker/abilities.h"
 #include "broker-root/worker/backends/backend.h"
 
 namespace joblet::worker {
 
 class BtrfsBackend final : public Backend {
   public:
+    explicit BtrfsBackend(const Abilities& abilities) : has_labels_(abilities.has_labels) {}
+
     [[nodiscard]] Outcome<Fd> create(int directory, const VolumeRecord& record, std::uint32_t slot_first) const override;
     [[nodiscard]] Outcome<void> complete(int directory, const VolumeRecord& record) const override;
     [[nodiscard]] bool is_intact(int directory, const VolumeRecord& record) const override;
@@ -21,6 +24,9 @@ class BtrfsBackend final : public Backend {
 
     // Makes, limits and removes a subvolume there: whether the store holds such volumes.
     [[nodiscard]] Outcome<void> probe(int directory) const;
+
+  private:
+    bool has_labels_;
 };
 
 } // namespace joblet::worker

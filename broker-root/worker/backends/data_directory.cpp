@@ -10,13 +10,22 @@
 
 namespace joblet::worker {
 
-Outcome<void> make_data(Step step, int holder) {
+std::optional<kernel::Label> label_for(bool has_labels, const VolumeRecord& record) {
+    return has_labels ? std::optional(kernel::label_of(kernel::Labelled::Volume, record.owner_uid)) : std::nullopt;
+}
+
+Outcome<void> make_data(Step step, int holder, const std::optional<kernel::Label>& label) {
     if (const auto made = kernel::make_directory(holder, kData, kHolderMode); !made) {
         return failed(step, made.error());
     }
-    const auto data = kernel::open_beneath(holder, kData, O_PATH | O_DIRECTORY);
+    const auto data = kernel::open_beneath(holder, kData, O_RDONLY | O_DIRECTORY);
     if (!data) {
         return failed(step, data.error());
+    }
+    if (label) { // while it still is root's
+        if (const auto labelled = kernel::label_file(data->get(), *label); !labelled) {
+            return failed(step, labelled.error());
+        }
     }
     const auto given = kernel::change_owner(data->get(), kForeignFirst, kForeignFirst);
     return given ? Outcome<void>() : failed(step, given.error());

@@ -10,6 +10,7 @@
 #include "broker-root/kernel/mount.h"
 #include "broker-root/kernel/record_io.h"
 #include "broker-root/layout.h"
+#include "broker-root/worker/backends/data_directory.h"
 #include "broker-root/worker/image_geometry.h"
 #include "broker-root/worker/patience.h"
 
@@ -89,7 +90,7 @@ Outcome<void> take_back(int directory, const VolumeRecord& record) {
 
 // mkfs made everything root's. Directory, mode and then owner: afterwards it is the foreign range's, and neither can be
 // opened nor changed any more.
-kernel::Result<void> hand_over(int mount) {
+kernel::Result<void> hand_over(int mount, const std::optional<kernel::Label>& label) {
     const auto root = kernel::open_directory(mount);
     if (!root) {
         return std::unexpected(root.error());
@@ -100,6 +101,11 @@ kernel::Result<void> hand_over(int mount) {
     }
     if (const auto changed = kernel::change_mode(root->get(), 0700); !changed) {
         return changed;
+    }
+    if (label) {
+        if (const auto labelled = kernel::label_file(root->get(), *label); !labelled) {
+            return labelled;
+        }
     }
     return kernel::change_owner(root->get(), kForeignFirst, kForeignFirst);
 }
@@ -127,6 +133,12 @@ Outcome<Fd> ImageBackend::create(int directory, const VolumeRecord& record, std:
     if (!file) {
         return failed(Step::MakeImage, file.error());
     }
+    if (has_labels_) {
+        const auto label = kernel::label_of(kernel::Labelled::Image, record.owner_uid);
+        if (const auto labelled = kernel::label_file(file->get(), label); !labelled) {
+            return failed(Step::MakeImage, labelled.error());
+        }
+    }
     if (const auto allocated = kernel::preallocate(file->get(), record.image_bytes); !allocated) {
         return failed(Step::AllocateImage, allocated.error());
     }
@@ -145,7 +157,7 @@ Outcome<void> ImageBackend::complete(int directory, const VolumeRecord& record) 
         if (!mounted) {
             return std::unexpected(mounted.error());
         }
-        if (const auto handed = hand_over(mounted->get()); !handed) {
+        if (const auto handed = hand_over(mounted->get(), label_for(has_labels_, record)); !handed) {
             return failed(Step::MakeFilesystem, handed.error());
         }
         const auto space = kernel::free_space(mounted->get());

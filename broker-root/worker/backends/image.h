@@ -11,15 +11,16 @@
 #include <chrono>
 
 #include "broker-root/kernel/caps.h"
+#include "broker-root/worker/abilities.h"
 #include "broker-root/worker/backends/backend.h"
 
 namespace joblet::worker {
 
 class ImageBackend final : public Backend {
   public:
-    // `devices`: /dev of the worker's namespace; must outlive this. `growing`: capabilities that are permitted, and are raised to grow one
-    // that is mounted; none: that is Unsupported.
-    ImageBackend(const Fd& devices, kernel::CapabilityMask growing) : devices_(devices), growing_(growing) {}
+    // `devices`: /dev of the worker's namespace; must outlive this. Without the abilities for growing that is Unsupported.
+    ImageBackend(const Fd& devices, const Abilities& abilities)
+        : devices_(devices), growing_(abilities.growing), has_labels_(abilities.has_labels) {}
 
     [[nodiscard]] Outcome<Fd> create(int directory, const VolumeRecord& record, std::uint32_t slot_first) const override;
     [[nodiscard]] Outcome<void> complete(int directory, const VolumeRecord& record) const override;
@@ -46,6 +47,7 @@ class ImageBackend final : public Backend {
 
     const Fd& devices_;
     kernel::CapabilityMask growing_;
+    bool has_labels_;
 };
 
 } // namespace joblet::worker

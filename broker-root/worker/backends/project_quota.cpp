@@ -127,7 +127,7 @@ Outcome<Fd> ProjectQuotaBackend::create(int directory, const VolumeRecord& recor
     if (!project) {
         return std::unexpected(project.error());
     }
-    if (const auto made = make_data(Step::SetQuota, project->get()); !made) {
+    if (const auto made = make_data(Step::SetQuota, project->get(), label_for(has_labels_, record)); !made) {
         return std::unexpected(made.error());
     }
     return Fd();

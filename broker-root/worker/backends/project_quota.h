@@ -5,12 +5,15 @@
 // the broker to know.
 #pragma once
 
+#include "broker-root/worker/abilities.h"
 #include "broker-root/worker/backends/backend.h"
 
 namespace joblet::worker {
 
 class ProjectQuotaBackend final : public Backend {
   public:
+    explicit ProjectQuotaBackend(const Abilities& abilities) : has_labels_(abilities.has_labels) {}
+
     // EEXIST of Step::SetQuota: something is known of that project id already.
     [[nodiscard]] Outcome<Fd> create(int directory, const VolumeRecord& record, std::uint32_t slot_first) const override;
     [[nodiscard]] Outcome<void> complete(int directory, const VolumeRecord& record) const override;
@@ -24,6 +27,9 @@ class ProjectQuotaBackend final : public Backend {
 
     // Makes, limits and removes a volume there: whether the store holds such volumes.
     [[nodiscard]] Outcome<void> probe(int directory) const;
+
+  private:
+    bool has_labels_;
 };
 
 // The project id of a volume of this backend, as its directory has it now. `directory` is the volume's.

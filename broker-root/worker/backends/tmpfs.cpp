@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "broker-root/kernel/record_io.h"
+#include "broker-root/kernel/selinux.h"
 
 namespace joblet::worker {
 
@@ -28,12 +29,14 @@ bool TmpfsBackend::is_intact(int, const VolumeRecord&) const {
 
 Outcome<Fd> TmpfsBackend::open(int, const VolumeRecord& record, const Attachment& attachment) const {
     // The slot's own ids instead of an idmap: tmpfs has that from Linux 6.3 only.
+    const auto label = kernel::label_of(kernel::Labelled::Volume, record.owner_uid);
     auto mount = kernel::make_tmpfs({.size_bytes = record.size_bytes,
                                      .inodes = tmpfs_inodes(record.size_bytes, record.inodes),
                                      .mode = 0700,
                                      .uid = attachment.slot_first,
                                      .gid = attachment.slot_first,
-                                     .swap = swap_},
+                                     .swap = swap_,
+                                     .context = has_labels_ ? label.data() : nullptr},
                                     attachment.access == protocol::Access::ReadOnly ? kernel::Attributes::ReadOnlyNoSuidNoDev
                                                                                     : kernel::Attributes::NoSuidNoDev);
     if (!mount) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "broker-root/kernel/mount.h"
+#include "broker-root/worker/abilities.h"
 #include "broker-root/worker/backends/backend.h"
 
 namespace joblet::worker {
@@ -13,7 +14,7 @@ std::uint64_t tmpfs_inodes(std::uint64_t size_bytes, std::uint64_t inodes);
 class TmpfsBackend final : public Backend {
   public:
     // Swap::Never where the kernel can: then every volume must have it.
-    explicit TmpfsBackend(kernel::Swap swap) : swap_(swap) {}
+    explicit TmpfsBackend(const Abilities& abilities) : swap_(abilities.memory_swap), has_labels_(abilities.has_labels) {}
 
     [[nodiscard]] Outcome<Fd> create(int directory, const VolumeRecord& record, std::uint32_t slot_first) const override;
     [[nodiscard]] Outcome<void> complete(int directory, const VolumeRecord& record) const override;
@@ -26,6 +27,7 @@ class TmpfsBackend final : public Backend {
 
   private:
     kernel::Swap swap_;
+    bool has_labels_;
 };
 
 } // namespace joblet::worker
