@@ -137,10 +137,13 @@ kj::Promise<Outcome<Job>> JobManager::stop(const Caller& caller, std::string_vie
     };
     return send_signal(caller, **found, SIGTERM, asked)
         .then([this, grace, end = kj::mv(end), kill = std::move(kill)](const Outcome<void>& sent) mutable -> kj::Promise<Outcome<Job>> {
-            if (!sent && sent.error().error.code != ErrorCode::NotFound) {
+            const auto code = sent ? ErrorCode::Ok : sent.error().error.code;
+            // A job whose jobletd was killed has nobody left who could pass a signal on: it is ended without having been asked
+            const bool cannot_be_asked = code == ErrorCode::Unavailable;
+            if (code != ErrorCode::Ok && code != ErrorCode::NotFound && !cannot_be_asked) {
                 return Outcome<Job>(std::unexpected(sent.error()));
             }
-            return end.exclusiveJoin(timer_.afterDelay(grace).then(std::move(kill)));
+            return end.exclusiveJoin(timer_.afterDelay(cannot_be_asked ? 0 * kj::SECONDS : grace).then(std::move(kill)));
         });
 }
 

@@ -198,6 +198,19 @@ TEST_CASE("case_35: when jobletd itself is killed, jobs run on, and are known to
     CHECK(here.shell({"-v", "data:/data"}, "cat /data/f").out == "written\n");
 }
 
+TEST_CASE("a job of a jobletd that was killed can be stopped") {
+    Installation here;
+    const auto started = here.run_rnx({"run", "-d", "--", "sleep", "300"});
+    REQUIRE(started.status == 0);
+    const std::string id = started.out.substr(0, started.out.find('\n'));
+    here.kill_jobletd();
+    here.start();
+    // Nobody can ask it any more, so it is ended
+    const auto stopped = here.run_rnx({"job", "stop", id});
+    CHECK_MESSAGE(stopped.status == 0, stopped.err);
+    CHECK(here.run_rnx({"job", "wait", id}).status == 137);
+}
+
 TEST_CASE("what was acknowledged is there after every daemon was killed, and after the database was lost") {
     Installation here;
     for (int i = 0; i < 5; ++i) {
