@@ -1,0 +1,80 @@
+#include "tests/system/members.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <sstream>
+
+#include "tests/tables/process_tables.h"
+
+namespace joblet::testing {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+// Programs name themselves; whatever else lives in a job's group is its command or was started by it.
+std::string kind_of(const std::string& name) {
+    if (name == "joblet-init") {
+        return "pid 1 of a job";
+    }
+    static const auto kTables = process_tables();
+    if (std::ranges::find(kTables, name, &ProcessTable::process) != kTables.end()) {
+        return name;
+    }
+    return name == "joblet-stage" ? "" : "job";
+}
+
+std::string finished(std::string process, const std::map<std::string, std::string>& status) {
+    if (process.empty()) {
+        return {};
+    }
+    const auto found = status.find("Seccomp_filters");
+    const auto expected = table_of(process).inherited.size() + 1;
+    return found != status.end() && found->second == std::to_string(expected) ? process : std::string();
+}
+
+void add(std::vector<Member>& out, pid_t pid) {
+    auto status = status_of(pid);
+    if (!status.contains("Seccomp_filters")) {
+        return; // gone, or a zombie
+    }
+    auto process = finished(kind_of(status["Name"]), status);
+    out.push_back({pid, std::move(process), std::move(status)});
+}
+
+} // namespace
+
+std::map<std::string, std::string> status_of(pid_t pid) {
+    std::map<std::string, std::string> out;
+    std::istringstream in(read_file("/proc/" + std::to_string(pid) + "/status"));
+    for (std::string line; std::getline(in, line);) {
+        const auto colon = line.find(":\t");
+        if (colon != std::string::npos) {
+            out[line.substr(0, colon)] = line.substr(colon + 2);
+        }
+    }
+    return out;
+}
+
+std::vector<Member> members_of(const Installation& here) {
+    std::vector<Member> out;
+    add(out, here.jobletd());
+    for (const pid_t pid : here.daemons("jobletd-cgroup")) {
+        add(out, pid);
+    }
+    std::error_code error; // a group may go while it is looked at
+    for (fs::recursive_directory_iterator entry(here.cgroup(), error), end; entry != end; entry.increment(error)) {
+        if (error || entry->path().filename() != "cgroup.procs") {
+            continue;
+        }
+        std::istringstream pids(read_file(entry->path()));
+        for (pid_t pid = 0; pids >> pid;) {
+            if (pid != 0 && pid != here.jobletd()) {
+                add(out, pid);
+            }
+        }
+    }
+    return out;
+}
+
+} // namespace joblet::testing
