@@ -37,7 +37,7 @@ class ApiLink {
     struct Callbacks {
         std::function<void(const protocol::Request&, std::vector<Fd>)> request;
         std::function<void(Parting)> gone; // every connection of that API is to be closed
-        std::function<void()> ready; // there is an API, and room to tell it something
+        std::function<void()> ready;       // there is an API, and room to tell it something
     };
 
     ApiLink(EventLoop& loop, Supervisor& supervisor, Callbacks callbacks);

@@ -100,8 +100,8 @@ std::vector<std::string> mounts_of(pid_t pid) {
 }
 
 Installation::Installation(const Options& options)
-    : arguments_(options.arguments),
-      jobletd_program_(options.binaries.empty() ? binary("jobletd") : options.binaries + "/jobletd"), is_ready_(options.is_ready) {
+    : arguments_(options.arguments), jobletd_program_(options.binaries.empty() ? binary("jobletd") : options.binaries + "/jobletd"),
+      is_ready_(options.is_ready) {
     if (!is_ready_) {
         is_ready_ = [](const Installation& here) { return here.run_rnx({"volume", "list"}).status == 0; };
     }

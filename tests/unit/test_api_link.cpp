@@ -94,10 +94,9 @@ TEST_CASE("each offence ends the API at once, and has its word") {
         const char* word;
         std::vector<std::byte> bytes;
     };
-    for (const auto& [word, bytes] :
-         {Offence{"size", longer}, Offence{"version", bytes_of(version)}, Offence{"type", bytes_of(type)}, Offence{"field", bytes_of(field)},
-          Offence{"sequence", bytes_of(good_request(2))},
-          Offence{"truncated", std::vector<std::byte>(protocol::kRequestSizeMax + 1)}}) {
+    for (const auto& [word, bytes] : {Offence{"size", longer}, Offence{"version", bytes_of(version)}, Offence{"type", bytes_of(type)},
+                                      Offence{"field", bytes_of(field)}, Offence{"sequence", bytes_of(good_request(2))},
+                                      Offence{"truncated", std::vector<std::byte>(protocol::kRequestSizeMax + 1)}}) {
         World world;
         world.send(bytes);
         world.loop.run();

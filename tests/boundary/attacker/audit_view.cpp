@@ -34,8 +34,12 @@ void AuditView::expect(const protocol::Request& request, const std::optional<Ask
         return;
     }
     const auto& header = protocol::header_of(request);
-    expected_.push_back({std::string(protocol::row_of(header.type).name), header.connection,
-                         asker ? std::optional(asker->uid) : std::nullopt, header.sequence, {}, false});
+    expected_.push_back({std::string(protocol::row_of(header.type).name),
+                         header.connection,
+                         asker ? std::optional(asker->uid) : std::nullopt,
+                         header.sequence,
+                         {},
+                         false});
 }
 
 void AuditView::expect_answer(std::uint64_t sequence, ErrorCode code) {

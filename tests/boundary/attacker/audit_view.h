@@ -37,7 +37,7 @@ class AuditView {
         std::uint64_t connection = 0;
         std::optional<std::uint32_t> uid;
         std::uint64_t sequence = 0;
-        std::string verdict;  // empty: not answered
+        std::string verdict; // empty: not answered
         bool forgiven = false;
     };
     void read_on();

@@ -100,8 +100,8 @@ void add_files(Kinds& out, const Canary& canary) {
 
 void add_kernel_objects(Kinds& out, const Canary& canary) {
     out.add("a pidfd", Fd(static_cast<int>(::syscall(SYS_pidfd_open, ::getpid(), 0))));
-    out.add("a mount", Fd(static_cast<int>(::syscall(SYS_open_tree, AT_FDCWD, canary.directory().c_str(),
-                                                     OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC))));
+    out.add("a mount",
+            Fd(static_cast<int>(::syscall(SYS_open_tree, AT_FDCWD, canary.directory().c_str(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC))));
     out.add("a file system that is being made", Fd(static_cast<int>(::syscall(SYS_fsopen, "tmpfs", FSOPEN_CLOEXEC))));
     out.add("eventfd", Fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)));
     out.add("timerfd", Fd(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC)));
@@ -124,7 +124,8 @@ void add_sockets(Kinds& out) {
     out.add_pair("a control socket", AF_UNIX, SOCK_SEQPACKET, true);
     out.add_pair("a control socket whose other end is gone", AF_UNIX, SOCK_SEQPACKET, true);
     out.list.back().with.clear();
-    out.list.push_back({"a control socket that is connected to nothing", Fd(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)), {}, true, false});
+    out.list.push_back(
+        {"a control socket that is connected to nothing", Fd(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)), {}, true, false});
     Fd listening(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
     sockaddr any{};
     any.sa_family = AF_UNIX; // the kernel finds a name

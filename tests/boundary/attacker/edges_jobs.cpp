@@ -61,9 +61,9 @@ void places(EdgeList& out, const Scene& scene, const StartJob& good) {
         r.volumes[0].target.data.fill('p');
         r.volumes[0].target.data[0] = '/';
     });
-    for (const char* const bad : {"/", "data", "//data", "/data/", "/data//x", "/./x", "/x/..", "/../canary", "/a b", "/a\n", "/\x80",
-                                  "/proc", "/proc/self", "/sys", "/dev", "/dev/null", "/volumes", "/volumes/x", "/work", "/tmp/x", "/bin",
-                                  "/usr/x", "/etc", "/lib64", "/sbin", "/lib"}) {
+    for (const char* const bad : {"/",     "data",   "//data", "/data/",     "/data//x", "/./x",   "/x/..",     "/../canary", "/a b",
+                                  "/a\n",  "/\x80",  "/proc",  "/proc/self", "/sys",     "/dev",   "/dev/null", "/volumes",   "/volumes/x",
+                                  "/work", "/tmp/x", "/bin",   "/usr/x",     "/etc",     "/lib64", "/sbin",     "/lib"}) {
         out.add("a place that may not be had", false, good, [&](StartJob& r) { with(r, bad); });
     }
     const auto two = [&](StartJob& r, const char* a, const char* b) {
@@ -180,7 +180,8 @@ std::vector<Edge> edges_of_jobs(const Scene& scene) {
     out.add("the other base", true, good, [](StartJob& r) { r.base = NameText("host"); });
     out.add("the longest host name", true, good, [](StartJob& r) { r.host_name = NameText(std::string(kNameMax, 'h')); });
     out.add("a host name that is none", false, good, [](StartJob& r) { r.host_name = NameText("a b"); });
-    out.add("every flag", true, good, [](StartJob& r) { r.flags = kStartDetached | kStartHostNetwork | kStartReadOnlyWork | kStartDryRun; });
+    out.add("every flag", true, good,
+            [](StartJob& r) { r.flags = kStartDetached | kStartHostNetwork | kStartReadOnlyWork | kStartDryRun; });
     out.add("the host's network", true, good, [](StartJob& r) { r.flags |= kStartHostNetwork; });
     out.add("a flag that is none", false, good, [](StartJob& r) { r.flags |= 16; });
     out.add("every bit", false, good, [](StartJob& r) { r.flags = ~0U; });

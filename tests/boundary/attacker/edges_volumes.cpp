@@ -62,7 +62,8 @@ void creation(EdgeList& out, const Scene& scene) {
     const auto disk = from(scene.alice, volume_request("disk-edge", VolumeType::Filesystem));
     names(out, memory, false);
     labels(out, memory);
-    for (const std::uint64_t size : {std::uint64_t{0}, std::uint64_t{1}, kVolumeSizeMin - 1, kVolumeSizeMax + 1, kAll, std::uint64_t{1} << 63U}) {
+    for (const std::uint64_t size :
+         {std::uint64_t{0}, std::uint64_t{1}, kVolumeSizeMin - 1, kVolumeSizeMax + 1, kAll, std::uint64_t{1} << 63U}) {
         out.add("a size that is none", false, memory, [size](CreateVolume& r) { r.size_bytes = size; });
     }
     for (const auto& good : {memory, disk}) {

@@ -89,8 +89,7 @@ void compare_sets(const char* what, const std::set<std::string>& there, const st
 
 } // namespace
 
-KernelView::KernelView(const Installation& here)
-    : here_(here), host_namespace_(link_of("/proc/self/ns/mnt")), before_(look_at_daemons()) {}
+KernelView::KernelView(const Installation& here) : here_(here), host_namespace_(link_of("/proc/self/ns/mnt")), before_(look_at_daemons()) {}
 
 std::vector<KernelView::Daemon> KernelView::look_at_daemons() const {
     std::vector<Daemon> out;

@@ -106,6 +106,8 @@ class Judge {
         bool named_job = reply_.job.is_none();
         if (const auto found = m_.jobs_.find(reply_.job); found != m_.jobs_.end()) {
             named_job = named_job || owns(found->second.owner);
+        } else if (!named_job && asker_) {
+            named_job = m_.named_.emplace(reply_.job, asker_->uid).first->second == asker_->uid; // one that is just being started
         }
         if constexpr (std::is_same_v<R, protocol::StartJob>) {
             for (const auto& wanted : std::span(r.volumes).first(r.volume_count)) {
@@ -220,6 +222,8 @@ class Judge {
         }
         const bool is_new = !reply_.job.is_none() && !m_.jobs_.contains(reply_.job);
         must(is_new || (m_.jobs_.contains(reply_.job) && m_.jobs_[reply_.job].owner == asker_->uid), "a new job has no new id");
+        const auto told = m_.named_.find(reply_.job);
+        must(told == m_.named_.end() || told->second == asker_->uid, "a job was named to somebody else before it was known");
         ModelJob& made = m_.jobs_[reply_.job]; // news of it may have come before
         made.owner = asker_->uid;
         made.has_log = (r.flags & protocol::kStartDetached) != 0;

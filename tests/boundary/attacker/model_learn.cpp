@@ -57,7 +57,8 @@ std::vector<std::string> Model::learn(const std::vector<protocol::VolumeEntry>& 
         if (entry.owner_uid != owner) {
             complain("has another owner");
         }
-        if (entry.name.view() != one.name && !may_come_of<protocol::RenameVolume>(unanswered, of_owner<protocol::RenameVolume>(entry.id, owner)) &&
+        if (entry.name.view() != one.name &&
+            !may_come_of<protocol::RenameVolume>(unanswered, of_owner<protocol::RenameVolume>(entry.id, owner)) &&
             !may_come_of<protocol::RestoreVolume>(unanswered, of_owner<protocol::RestoreVolume>(entry.id, owner))) {
             complain("has another name, and nobody renamed it");
         }
@@ -99,6 +100,10 @@ std::vector<std::string> Model::learn(const std::vector<protocol::VolumeEntry>& 
         }
         ModelJob& job = jobs_[entry.id];
         job = known != before.end() ? known->second : ModelJob{entry.owner_uid, false, false, {}};
+        job.has_log =
+            job.has_log || (known == before.end() && may_come_of<protocol::StartJob>(unanswered, [](const auto& r, const Asker& /*any*/) {
+                                return (r.flags & protocol::kStartDetached) != 0;
+                            }));
         job.ended = entry.state == protocol::JobState::Ended;
         // Which it has now, with the targets that were asked for; attached ones have none
         std::map<VolumeId, ModelMount> held;

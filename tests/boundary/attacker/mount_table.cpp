@@ -11,7 +11,7 @@ namespace joblet::testing {
 namespace {
 
 // docs/architecture.md, "What a job sees"
-constexpr std::array<std::string_view, 15> kOfEveryJob = {"/",    "/bin",     "/sbin",    "/lib",  "/lib64", "/usr",  "/etc", "/dev",
+constexpr std::array<std::string_view, 15> kOfEveryJob = {"/",     "/bin",     "/sbin",    "/lib", "/lib64", "/usr",     "/etc",    "/dev",
                                                           "/proc", "/dev/pts", "/dev/shm", "/tmp", "/work",  "/volumes", "/dev/tty"};
 
 bool has_option(const Mount& mount, std::string_view option) {

@@ -86,8 +86,10 @@ std::string look_at_volume(const std::string& directory) {
     for (const auto& path : paths) {
         struct stat s{};
         ::lstat(path.c_str(), &s);
-        out += path.filename() == "record" ? std::string() : fmt::format("{} {:o} {}:{} {} {}.{} {:x}\n", path.filename().string(), s.st_mode, s.st_uid, s.st_gid, s.st_size,
-                           s.st_ctim.tv_sec, s.st_ctim.tv_nsec, std::hash<std::string>{}(read_file(path)));
+        out += path.filename() == "record"
+                   ? std::string()
+                   : fmt::format("{} {:o} {}:{} {} {}.{} {:x}\n", path.filename().string(), s.st_mode, s.st_uid, s.st_gid, s.st_size,
+                                 s.st_ctim.tv_sec, s.st_ctim.tv_nsec, std::hash<std::string>{}(read_file(path)));
     }
     return out;
 }

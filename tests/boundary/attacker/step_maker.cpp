@@ -193,7 +193,10 @@ protocol::Request StepMaker::any() {
                                                    scene_.bob,   scene_.admin, scene_.gone,  scene_.forged};
             r.header.connection = one_of(names);
             // What an admin may do to the victim is no attack
-            if constexpr (requires { r.id == scene_.of_victim; r.authority; }) {
+            if constexpr (requires {
+                              r.id == scene_.of_victim;
+                              r.authority;
+                          }) {
                 r.authority = r.id == scene_.of_victim ? Authority::User : r.authority;
             }
             if (std::is_same_v<std::remove_cvref_t<decltype(r)>, protocol::ReleaseJob> && below(4) == 0) {

@@ -67,7 +67,8 @@ TEST_CASE("nothing is done in the name of a connection that is gone, was of an e
         if (!is_for_users(row.type)) {
             continue;
         }
-        for (const Connection nobody : {scene.gone, earlier, closed, hung_up, scene.forged, Connection{1}, ~Connection{0}, scene.alice + 1000}) {
+        for (const Connection nobody :
+             {scene.gone, earlier, closed, hung_up, scene.forged, Connection{1}, ~Connection{0}, scene.alice + 1000}) {
             auto request = maker.plain(row.type);
             CHECK(ask_in_name_of(scene, nobody, request).code == ErrorCode::PermissionDenied);
             turn_to(request, scene.of_victim, scene.job);
@@ -88,8 +89,12 @@ TEST_CASE("in one user's name nothing of another's is touched, seen or told of, 
         if (!is_for_users(row.type)) {
             continue;
         }
-        for (const auto& [volume, job] : {std::pair{scene.of_victim, of_bob}, {scene.of_bob, scene.job}, {scene.memory, of_bob}, {scene.of_bob, of_bob},
-                                          {make_random_id<VolumeId>(), make_random_id<JobId>()}, {VolumeId{of_bob.bytes}, JobId{scene.of_victim.bytes}}}) {
+        for (const auto& [volume, job] : {std::pair{scene.of_victim, of_bob},
+                                          {scene.of_bob, scene.job},
+                                          {scene.memory, of_bob},
+                                          {scene.of_bob, of_bob},
+                                          {make_random_id<VolumeId>(), make_random_id<JobId>()},
+                                          {VolumeId{of_bob.bytes}, JobId{scene.of_victim.bytes}}}) {
             for (const auto authority : {Authority::User, Authority::Admin}) {
                 auto request = maker.plain(row.type);
                 turn_to(request, volume, job);

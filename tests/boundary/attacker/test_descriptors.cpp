@@ -83,8 +83,8 @@ TEST_CASE("any number of descriptors but the right one ends the API and stays no
     const Fd file(::open((attack.canary().directory() + "/secret").c_str(), O_RDONLY | O_CLOEXEC));
     const JobInput input;
     for (const auto& row : protocol::kRequests) {
-        for (const std::size_t count : {std::size_t{0}, std::size_t{1}, std::size_t{2}, std::size_t{3}, kMaxDescriptors, kMaxDescriptors + 1,
-                                        kScmMaxFd}) {
+        for (const std::size_t count :
+             {std::size_t{0}, std::size_t{1}, std::size_t{2}, std::size_t{3}, kMaxDescriptors, kMaxDescriptors + 1, kScmMaxFd}) {
             // Few for each row, all for the one that takes some
             if (count == row.descriptor_count || (row.descriptor_count == 0 && count > 2 && count != kScmMaxFd)) {
                 continue;
