@@ -29,16 +29,6 @@ TEST_SUITE_BEGIN("cases");
 
 namespace {
 
-std::string field_of(pid_t pid, std::string_view field) {
-    std::istringstream in(read_file(fmt::format("/proc/{}/status", pid)));
-    for (std::string line; std::getline(in, line);) {
-        if (line.starts_with(field)) {
-            return line.substr(field.size());
-        }
-    }
-    return {};
-}
-
 bool is_consistent(const Installation& here) {
     const json report = json::parse(here.run_rnx({"doctor", "--format", "json"}).out);
     CAPTURE(report["differences"].dump());
