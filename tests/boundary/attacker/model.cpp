@@ -226,6 +226,7 @@ class Judge {
         must(told == m_.named_.end() || told->second == asker_->uid, "a job was named to somebody else before it was known");
         ModelJob& made = m_.jobs_[reply_.job]; // news of it may have come before
         made.owner = asker_->uid;
+        made.answered = true;
         made.has_log = (r.flags & protocol::kStartDetached) != 0;
         for (const auto& wanted : std::span(r.volumes).first(r.volume_count)) {
             const ModelVolume* const one = volume(wanted.id);

@@ -36,6 +36,7 @@ struct ModelJob {
     std::uint32_t owner = 0;
     bool ended = false;
     bool has_log = false;
+    bool answered = false; // its StartJob, or its outcome was learned
     std::map<VolumeId, ModelMount> volumes;
 };
 

@@ -99,11 +99,13 @@ std::vector<std::string> Model::learn(const std::vector<protocol::VolumeEntry>& 
             wrong.push_back(fmt::format("job {} is there, and nobody started it", to_string(entry.id)));
         }
         ModelJob& job = jobs_[entry.id];
-        job = known != before.end() ? known->second : ModelJob{entry.owner_uid, false, false, {}};
-        job.has_log =
-            job.has_log || (known == before.end() && may_come_of<protocol::StartJob>(unanswered, [](const auto& r, const Asker& /*any*/) {
-                                return (r.flags & protocol::kStartDetached) != 0;
-                            }));
+        job = known != before.end() ? known->second : ModelJob{entry.owner_uid, false, false, false, {}};
+        if (!job.answered) { // news of it may have come, but how it was asked for only the request says
+            job.has_log = may_come_of<protocol::StartJob>(unanswered, [&entry](const auto& r, const Asker& asker) {
+                return asker.uid == entry.owner_uid && (r.flags & protocol::kStartDetached) != 0;
+            });
+            job.answered = true;
+        }
         job.ended = entry.state == protocol::JobState::Ended;
         // Which it has now, with the targets that were asked for; attached ones have none
         std::map<VolumeId, ModelMount> held;
