@@ -118,6 +118,22 @@ TEST_CASE("each offence ends the API at once, and has its word") {
     CHECK(wrong_kind.replacements() == 1);
 }
 
+TEST_CASE("an API that has much to say does not keep the loop from others: no more than 64 requests, then their turn") {
+    World world;
+    constexpr int kMany = 100;
+    for (int i = 1; i <= kMany; ++i) {
+        world.send(bytes_of(good_request(static_cast<std::uint64_t>(i))));
+    }
+    int before_others = -1;
+    world.loop.after(std::chrono::milliseconds(0), [&] {
+        before_others = world.requests;
+        world.loop.after(std::chrono::milliseconds(100), [&] { world.loop.stop(); });
+    });
+    world.loop.run();
+    CHECK(before_others <= 64);
+    CHECK(world.requests == kMany); // nothing is lost
+}
+
 TEST_CASE("an API that hangs up and lives on is ended after a while; nothing is ended when another one has come") {
     const std::byte nothing{};
     for (const bool another_came : {false, true}) {

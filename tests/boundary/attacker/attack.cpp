@@ -98,6 +98,9 @@ Attack::Attack(const std::string& more_configuration) {
     if (reply_to(kNobody, protocol::ListVolumes{}).code != ErrorCode::Ok) {
         throw std::runtime_error("the broker does not serve");
     }
+    if (!becomes_true([this] { return here_->daemons("joblet-worker").size() == 2 && KernelView::daemons_are_ready(*here_); })) {
+        throw std::runtime_error("the daemons do not become ready");
+    }
     kernel_ = std::make_unique<KernelView>(*here_);
 }
 

@@ -89,6 +89,19 @@ void compare_sets(const char* what, const std::set<std::string>& there, const st
 
 } // namespace
 
+bool KernelView::daemons_are_ready(const Installation& here) {
+    for (const char* const name : kDaemons) {
+        const auto pids = here.daemons(name);
+        const auto is_ready = [](pid_t pid) {
+            return read_file(fmt::format("/proc/{}/status", pid)).find("\nSeccomp:\t2\n") != std::string::npos;
+        };
+        if (pids.empty() || !std::ranges::all_of(pids, is_ready)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 KernelView::KernelView(const Installation& here) : here_(here), host_namespace_(link_of("/proc/self/ns/mnt")), before_(look_at_daemons()) {}
 
 std::vector<KernelView::Daemon> KernelView::look_at_daemons() const {

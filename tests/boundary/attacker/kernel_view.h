@@ -15,6 +15,8 @@ namespace joblet::testing {
 
 class KernelView {
   public:
+    // Whether each daemon is ready to serve: it has then put on its filter of system calls, and what it has open and mounted is whole.
+    [[nodiscard]] static bool daemons_are_ready(const Installation& here);
     // Call when the daemons serve and nothing is alive: how it is then is how it must be whenever nothing is alive.
     explicit KernelView(const Installation& here);
 

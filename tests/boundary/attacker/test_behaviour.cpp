@@ -135,7 +135,7 @@ TEST_CASE("death in the middle of a step: what was begun is done or undone, and 
     Attack attack;
     Scene scene(attack);
     StepMaker maker(scene, test_seed());
-    for (std::size_t round = 0; round < steps_of(2, 40); ++round) {
+    for (std::size_t round = 0; round < steps_of(1, 40); ++round) {
         for (const auto& row : protocol::kRequests) {
             scene.restore();
             // A moment to get into the middle of it
