@@ -111,6 +111,8 @@ TEST_CASE("case_01: names that are exchanged in a job while volumes come to it l
     REQUIRE(::symlinkat("/tmp", volumes.get(), "planted") == 0);
     const Racer racer(job.open("volumes"), "late", "planted");
 
+    const std::size_t at_tmp = job.mounts_at("/tmp");
+    const std::size_t at_top = job.mounts_at("/");
     const int rounds = is_long() ? 20'000 : 1000;
     int attached = 0;
     int refused = 0;
@@ -126,8 +128,9 @@ TEST_CASE("case_01: names that are exchanged in a job while volumes come to it l
         // The directory may have another name again by now; what it must not be is elsewhere
         attached += answer.code == ErrorCode::Ok ? 1 : 0;
         refused += answer.code == ErrorCode::Ok ? 0 : 1;
-        REQUIRE(job.mounts_at("/tmp") == 0);
-        REQUIRE(job.mounts_at("/") == 1);
+        // Where the symbolic link leads, and over everything: nothing has come there
+        REQUIRE(job.mounts_at("/tmp") == at_tmp);
+        REQUIRE(job.mounts_at("/") <= at_top + 1); // as what is mounted from, each mount has a "/"
         REQUIRE(job.mounts_at("/volumes/late") + job.mounts_at("/volumes/planted") <= 1);
         for (const char* const name : {"late", "planted"}) {
             const DetachVolume detach{.record = order.record, .name = NameText(name), .target = {}};
@@ -235,7 +238,8 @@ TEST_CASE("case_28: only what was just made, and is empty, gets another owner") 
         write_text(place / "subvolume/data/file", "root's");
         write_text(place / "image", "root's");
         fs::permissions(place, fs::perms::owner_all);
-        CHECK(world.worker.order(StageVolume{.record = record, .slot_first = kWorkerTestSlot}).answer.code != ErrorCode::Ok);
+        const std::uint32_t slot = backend == Backend::Image ? kWorkerTestSlot : 0;
+        CHECK(world.worker.order(StageVolume{.record = record, .slot_first = slot}).answer.code != ErrorCode::Ok);
         for (const char* const name : {"subvolume", "subvolume/data", "subvolume/data/below", "subvolume/data/file", "image"}) {
             struct stat status{};
             if (::lstat((place / name).c_str(), &status) == 0) {
