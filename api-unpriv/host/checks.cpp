@@ -54,9 +54,9 @@ constexpr std::array kLostControllers = {
     ControllerRow{protocol::kControllerPids,
                   "limits of processes that are asked for on the command line are refused, and one job can use up the host's"},
 };
-constexpr std::string_view kEnableControllers =
-    "run jobletd --enable-controllers, or, where joblet.service runs it, see Delegate= of joblet-jobs.service; a host whose controllers are "
-    "of cgroup v1 is booted with systemd.unified_cgroup_hierarchy=1";
+constexpr std::string_view kEnableControllers = "run jobletd --enable-controllers, or, where joblet.service runs it, see Delegate= of "
+                                                "joblet-jobs.service; a host whose controllers are "
+                                                "of cgroup v1 is booted with systemd.unified_cgroup_hierarchy=1";
 
 HostCheck held(std::string subject, std::string detail) {
     return {std::move(subject), true, std::move(detail), {}, {}};
