@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <fstream>
 #include <stdexcept>
 #include <string>
 
@@ -27,6 +28,24 @@ void must(long result, const char* what) {
     if (result < 0) {
         throw std::runtime_error(std::string("ptrace, ") + what + ": " + std::strerror(errno));
     }
+}
+
+// The signal of a filter that kills is there already.
+bool is_killed(pid_t thread) {
+    std::ifstream status("/proc/" + std::to_string(thread) + "/status");
+    for (std::string line; std::getline(status, line);) {
+        if (line.starts_with("SigPnd:")) {
+            constexpr int kHexadecimal = 16;
+            return (std::stoull(line.substr(line.find('\t') + 1), nullptr, kHexadecimal) & (1ULL << (SIGSYS - 1U))) != 0;
+        }
+    }
+    return false;
+}
+
+bool is_entering(pid_t thread) {
+    __ptrace_syscall_info info{};
+    must(request(PTRACE_GET_SYSCALL_INFO, thread, sizeof info, &info), "ask for the call");
+    return info.op == PTRACE_SYSCALL_INFO_ENTRY;
 }
 
 } // namespace
@@ -77,7 +96,8 @@ Tracee::End Tracee::make_call(long number) {
             gone_ = true;
             throw std::runtime_error("a traced thread has ended by itself");
         }
-        if (WSTOPSIG(status) == kSystemCallStop) {
+        // It may be on its way out of the call that the interruption has ended
+        if (WSTOPSIG(status) == kSystemCallStop && is_entering(thread_)) {
             break;
         }
     }
@@ -94,6 +114,12 @@ Tracee::End Tracee::make_call(long number) {
     }
     if (WIFEXITED(status) || WSTOPSIG(status) != kSystemCallStop) {
         throw std::runtime_error("a traced thread neither died nor came back from a call");
+    }
+    if (is_killed(thread_)) { // it dies on its way back
+        must(request(PTRACE_CONT, thread_, 0, 0), "let it die");
+        const int death = wait();
+        gone_ = WIFSIGNALED(death);
+        return {.died = WIFSIGNALED(death), .signal = WIFSIGNALED(death) ? WTERMSIG(death) : 0};
     }
     must(request(PTRACE_GETREGS, thread_, 0, &changed), "read the answer");
     const End end{.result = static_cast<long>(changed.rax)};
