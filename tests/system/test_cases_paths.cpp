@@ -167,8 +167,8 @@ TEST_CASE("case_01: a job that exchanges names all the time gets its volumes whe
     const RunningJob job(here, {"-v", "own:/own"},
                          "cd /volumes; mkdir /own/a /work/a; ln -s / /own/b; ln -s / /work/b; "
                          "while :; do "
-                         "mkdir data 2>/dev/null && echo GAINED; ln -s /own/a data 2>/dev/null && echo GAINED; "
-                         "mv data data2 2>/dev/null && echo GAINED; mv own own2 2>/dev/null && echo GAINED; "
+                         "mkdir data 2>/dev/null && echo GAINED; ln -sT /own/a data 2>/dev/null && echo GAINED; "
+                         "mv -T data data2 2>/dev/null && echo GAINED; mv -T own own2 2>/dev/null && echo GAINED; "
                          "for d in /own /work; do mv -T $d/a $d/c; mv -T $d/b $d/a; mv -T $d/c $d/b; done; "
                          "done",
                          kAlice);
@@ -319,6 +319,7 @@ TEST_CASE("case_11: nothing of ours writes into a volume, and a working director
     CHECK(canary.is_unchanged());
 
     const RunningJob job(here, {"-v", "data:/data"}, "while :; do echo x >/data/file; sleep 0.05; done", kAlice);
+    REQUIRE(becomes_true([&job] { return fs::exists(job.root() + "/data/file"); })); // it has its volume, and writes
     const OpenWatch watch;
     watch.add(job.root() + "/data");
     const auto privileged = privileged_pids(here);
