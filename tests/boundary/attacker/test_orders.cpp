@@ -63,6 +63,30 @@ TEST_CASE("all orders of three requests" * doctest::skip(steps_of(0, 1) == 0)) {
     try_orders(3);
 }
 
+TEST_CASE("jobs that are killed are in nobody's way who starts one at the same moment") {
+    Attack attack;
+    Scene scene(attack);
+    constexpr int kAtOnce = 4;
+    for (std::size_t round = 0; round < steps_of(15, 1000); ++round) {
+        std::vector<JobId> running;
+        for (int i = 0; i < kAtOnce; ++i) {
+            running.push_back(scene.start_job(scene.bob, {}));
+        }
+        std::vector<std::uint64_t> sequences;
+        for (const auto& id : running) {
+            sequences.push_back(attack.send(scene.bob, kill_of(id)));
+            scene.inputs.emplace_back();
+            sequences.push_back(attack.send(scene.alice, job_request(), scene.inputs.back().descriptors()));
+        }
+        for (const auto sequence : sequences) {
+            CHECK(Attack::plain(attack.wait(sequence)).code == ErrorCode::Ok);
+        }
+        scene.end_other_jobs();
+    }
+    attack.check("jobs that were killed");
+    scene.tidy();
+}
+
 TEST_CASE("random walks: anything about anything in any name, up to eight at once") {
     Attack attack;
     Scene scene(attack);
