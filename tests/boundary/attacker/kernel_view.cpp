@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <set>
 #include <sstream>
+#include <thread>
 
 #include <fmt/format.h>
 
@@ -102,7 +103,15 @@ bool KernelView::daemons_are_ready(const Installation& here) {
     return true;
 }
 
-KernelView::KernelView(const Installation& here) : here_(here), host_namespace_(link_of("/proc/self/ns/mnt")), before_(look_at_daemons()) {}
+KernelView::KernelView(const Installation& here) : here_(here), host_namespace_(link_of("/proc/self/ns/mnt")) {
+    // What one of them is just closing is not there for long
+    (void)becomes_true([this] {
+        const auto first = look_at_daemons();
+        std::this_thread::sleep_for(milliseconds(100));
+        before_ = look_at_daemons();
+        return std::ranges::equal(first, before_, {}, &Daemon::descriptors, &Daemon::descriptors);
+    });
+}
 
 std::vector<KernelView::Daemon> KernelView::look_at_daemons() const {
     std::vector<Daemon> out;
