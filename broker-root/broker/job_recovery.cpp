@@ -13,7 +13,9 @@ namespace joblet::broker {
 Task<std::expected<void, Failure>> Jobs::load() {
     std::vector<StoredJob> stored = co_await p_.supervisor.get_all();
     std::vector<worker::LoadedJob> loaded;
-    const WorkerReply reply = co_await p_.workers.order(worker::LoadJobs{}, {}, [&loaded](std::span<const std::byte> bytes) {
+    worker::LoadJobs order;
+    order.remove_leftovers = 1; // no job is being prepared yet
+    const WorkerReply reply = co_await p_.workers.order(order, {}, [&loaded](std::span<const std::byte> bytes) {
         worker::JobsLoaded part;
         if (bytes.size() == sizeof part) {
             std::memcpy(&part, bytes.data(), sizeof part);

@@ -259,7 +259,7 @@ Outcome<std::array<Fd, kLogFiles.size()>> Jobs::open_log(const JobId& id) const 
     return std::move(*files);
 }
 
-Outcome<void> Jobs::load(const std::function<void(const LoadedJob&)>& tell) const {
+Outcome<void> Jobs::load(bool remove_leftovers, const std::function<void(const LoadedJob&)>& tell) const {
     const auto running = kernel::list_directory(own_.running_jobs.get());
     const auto kept = kernel::list_directory(own_.ended_jobs.get());
     if (!running || !kept) {
@@ -278,23 +278,25 @@ Outcome<void> Jobs::load(const std::function<void(const LoadedJob&)>& tell) cons
     for (const auto& name : *kept) {
         const auto id = parse_id<JobId>(name);
         if (id && std::ranges::find(*running, name) == running->end()) {
-            load_ended(*id, tell);
+            load_ended(*id, remove_leftovers, tell);
         }
     }
     return {};
 }
 
 // One that cannot be used or removed does not keep the others from being loaded.
-void Jobs::load_ended(const JobId& id, const std::function<void(const LoadedJob&)>& tell) const {
+void Jobs::load_ended(const JobId& id, bool remove_leftovers, const std::function<void(const LoadedJob&)>& tell) const {
     const auto kept = kept_record_of(own_.ended_jobs, id);
     if (kept.record) {
         tell({.record = *kept.record, .exit = exit_of(own_.ended_jobs, id), .ended = 1});
     } else if (kept.is_unreadable) {
         log::warning(
             fmt::format("the record of the ended job {} is damaged or of another version; its directory is left alone", to_string(id)));
-    } else if (const auto removed = remove_job_directory(own_.ended_jobs, id); !removed) {
-        log::warning(
-            fmt::format("what a crash left of job {} could not be removed: {}", to_string(id), std::strerror(removed.error().sys_errno)));
+    } else if (remove_leftovers) {
+        if (const auto removed = remove_job_directory(own_.ended_jobs, id); !removed) {
+            log::warning(fmt::format("what a crash left of job {} could not be removed: {}", to_string(id),
+                                     std::strerror(removed.error().sys_errno)));
+        }
     }
 }
 

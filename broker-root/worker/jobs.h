@@ -34,12 +34,12 @@ class Jobs {
     [[nodiscard]] Outcome<void> finish(const JobId& id, std::vector<Fd> descriptors) const;
     [[nodiscard]] Outcome<void> release(const JobId& id) const;
     [[nodiscard]] Outcome<std::array<Fd, kLogFiles.size()>> open_log(const JobId& id) const;
-    Outcome<void> load(const std::function<void(const LoadedJob&)>& tell) const;
+    Outcome<void> load(bool remove_leftovers, const std::function<void(const LoadedJob&)>& tell) const;
 
   private:
     [[nodiscard]] Outcome<JobFiles> make_files(const JobRecord& record) const;
     [[nodiscard]] kernel::Result<void> write_running(JobRecord record) const;
-    void load_ended(const JobId& id, const std::function<void(const LoadedJob&)>& tell) const;
+    void load_ended(const JobId& id, bool remove_leftovers, const std::function<void(const LoadedJob&)>& tell) const;
     void remove_files(const JobId& id) const;
 
     const OwnNamespace& own_;

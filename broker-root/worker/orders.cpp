@@ -32,8 +32,8 @@ bool is_size(std::uint64_t bytes) {
 bool is_sound(const LoadVolumes&) {
     return true;
 }
-bool is_sound(const LoadJobs&) {
-    return true;
+bool is_sound(const LoadJobs& order) {
+    return order.zero == 0 && is_flag(order.remove_leftovers);
 }
 bool is_sound(const LoadBases&) {
     return true;

@@ -121,11 +121,14 @@ struct LoadVolumes {
     static constexpr auto kType = OrderType::LoadVolumes;
     OrderHeader header;
 };
-// At start: JobsLoaded likewise, with what /run/joblet/jobs holds; and, with `ended` = 1, what /opt/joblet/jobs holds besides with a
-// record of its own (a log). A directory there that has neither is what a crash of the host left, and is removed.
+// JobsLoaded likewise, with what /run/joblet/jobs holds; and, with `ended` = 1, what /opt/joblet/jobs holds besides with a
+// record of its own (a log). A directory there that has neither is what a crash of the host left, or that of a job which another
+// worker is just preparing: removed only with `remove_leftovers`, at start.
 struct LoadJobs {
     static constexpr auto kType = OrderType::LoadJobs;
     OrderHeader header;
+    std::uint32_t remove_leftovers = 0; // 0 or 1
+    std::uint32_t zero = 0;
 };
 // Make staging/<id> (0700). Image: make the file, image_bytes long, preallocated (ENOSPC if the store has no room),
 // owned by host uid and gid `slot_first` with mode 0600, and answer with one descriptor, open for reading and writing: the

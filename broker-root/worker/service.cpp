@@ -154,7 +154,7 @@ bool Service::carry_out(const LoadVolumes& order, Descriptors&) {
 
 bool Service::carry_out(const LoadJobs& order, Descriptors&) {
     ListSender<JobsLoaded, &JobsLoaded::jobs> list(broker_, JobsLoaded{.answer = answer_to(order)});
-    const auto loaded = jobs_.load([&list](const LoadedJob& job) { list.add(job); });
+    const auto loaded = jobs_.load(order.remove_leftovers != 0, [&list](const LoadedJob& job) { list.add(job); });
     return list.finish(answer_to(order, loaded));
 }
 

@@ -135,7 +135,10 @@ TEST_CASE("jobs that ended with a log are found again, and what a crash left is 
     prepare(alive);
 
     WorkerProcess second(world.installation);
-    const auto jobs = second.load_jobs();
+    CHECK(second.load_jobs().size() == 3);
+    CHECK(fs::exists(world.installation.ended(without.record.id))); // for all it knows another worker is preparing it
+    CHECK(fs::exists(world.installation.ended(torn.record.id)));
+    const auto jobs = second.load_jobs(true);
     const auto find = [&jobs](const PrepareJob& order) -> const LoadedJob* {
         const auto found = std::ranges::find(jobs, order.record.id, [](const LoadedJob& job) { return job.record.id; });
         return found == jobs.end() ? nullptr : &*found;

@@ -191,9 +191,9 @@ worker::VolumesLoaded WorkerProcess::facts() {
     return message;
 }
 
-std::vector<worker::LoadedJob> WorkerProcess::load_jobs() {
+std::vector<worker::LoadedJob> WorkerProcess::load_jobs(bool remove_leftovers) {
     std::vector<worker::LoadedJob> out;
-    auto reply = order(worker::LoadJobs{});
+    auto reply = order(worker::LoadJobs{.header = {}, .remove_leftovers = remove_leftovers ? 1U : 0U});
     take<worker::JobsLoaded>(reply.bytes, out, &worker::JobsLoaded::jobs);
     while (reply.answer.more != 0) {
         reply = receive();

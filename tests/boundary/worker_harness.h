@@ -57,7 +57,7 @@ class WorkerProcess {
     int btrfs_errno() {
         return facts().btrfs_errno;
     }
-    std::vector<worker::LoadedJob> load_jobs();
+    std::vector<worker::LoadedJob> load_jobs(bool remove_leftovers = false);
     std::vector<worker::Finding> survey();
     std::vector<worker::LoadedBase> load_bases();
 

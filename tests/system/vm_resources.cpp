@@ -76,7 +76,8 @@ TEST_CASE("a fork bomb is bounded, others go on, and it can be stopped") {
         CHECK((now.empty() || std::stoul(now) <= 40));
     }
     CHECK(here.shell({}, "echo runs").out == "runs\n");
-    REQUIRE(here.run_rnx({"job", "stop", "--grace=0", "bomb"}, 0, seconds(60)).status == 0);
+    const auto stopped = here.run_rnx({"job", "stop", "--grace=0", "bomb"}, 0, seconds(60));
+    REQUIRE_MESSAGE(stopped.status == 0, stopped.err);
     CHECK(becomes_true([&here] { return here.job_groups().size() == 1; }));
     other.signal(SIGTERM);
     CHECK(other.wait().status == 143);

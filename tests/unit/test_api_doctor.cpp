@@ -185,7 +185,7 @@ TEST_CASE("everybody is told what the host holds, and admins also what differs")
     CHECK_FALSE(report.getMoreDifferences());
     CHECK(report.getSlotFirst() == 0x70000000);
     CHECK(report.getSlotCount() == 100);
-    REQUIRE(report.getChecks().size() == 17);
+    REQUIRE(report.getChecks().size() == 18);
     int failing = 0;
     for (const auto check : report.getChecks()) {
         failing += check.getOk() ? 0 : 1;

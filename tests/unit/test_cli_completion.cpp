@@ -35,7 +35,7 @@ Words shown(const Words& words) {
 
 TEST_CASE("commands come first") {
     CHECK(shown({"vol"}) == Words{"volume"});
-    CHECK(shown({""}) == Words{"run", "job", "volume", "base", "doctor", "completion", "version"});
+    CHECK(shown({""}) == Words{"run", "job", "volume", "base", "doctor", "audit", "completion", "version"});
     CHECK(shown({"volume", "re"}) == Words{"remove", "rename", "resize", "restore"});
     CHECK(shown({"--format", "json", "job", "st"}) == Words{"stop"});
     CHECK(shown({"completion", ""}) == Words{"bash", "zsh", "fish"});

@@ -18,7 +18,7 @@ void check_help(const CommandText& command) {
     CHECK_FALSE(command.what.empty());
     CHECK(command.usage.starts_with(command.path));
     CHECK(mentions(command.end, "Example"));
-    CHECK(mentions(command.end, "  rnx "));
+    CHECK((mentions(command.end, "  rnx ") || mentions(command.end, "  sudo rnx ")));
     for (const auto& option : command.options) {
         CAPTURE(option.names.front());
         CHECK_FALSE(option.what.empty());

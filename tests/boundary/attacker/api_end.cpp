@@ -37,7 +37,7 @@ std::optional<Incoming> ApiEnd::receive(milliseconds limit) {
     if (!message) {
         throw std::runtime_error(fmt::format("the broker sent {} bytes that are no message", received->size));
     }
-    return Incoming{std::move(*message), std::move(received->descriptors)};
+    return Incoming{*message, std::move(received->descriptors)};
 }
 
 bool ApiEnd::is_ended(milliseconds limit) const {

@@ -43,6 +43,7 @@ std::vector<protocol::JobEntry> jobs_of(Attack& attack) {
 
 void Attack::learn() {
     std::vector<std::pair<protocol::Request, std::optional<Asker>>> unanswered;
+    unanswered.reserve(pending_.size());
     for (const auto& [sequence, pending] : pending_) {
         unanswered.emplace_back(pending.request, pending.asker);
     }

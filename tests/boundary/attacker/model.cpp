@@ -10,17 +10,16 @@ namespace joblet::testing {
 
 namespace {
 
-const protocol::Reply& reply_of(const protocol::Message& message) {
+protocol::Reply reply_of(const protocol::Message& message) {
     return std::visit(
-        [](const auto& one) -> const protocol::Reply& {
+        [](const auto& one) -> protocol::Reply {
             using M = std::remove_cvref_t<decltype(one)>;
             if constexpr (std::is_same_v<M, protocol::Reply>) {
                 return one;
             } else if constexpr (requires { one.reply; }) {
                 return one.reply;
             } else {
-                static const protocol::Reply none;
-                return none;
+                return {};
             }
         },
         message);
