@@ -111,8 +111,7 @@ TEST_CASE("case_01: names that are exchanged in a job while volumes come to it l
     REQUIRE(::symlinkat("/tmp", volumes.get(), "planted") == 0);
     const Racer racer(job.open("volumes"), "late", "planted");
 
-    const std::size_t at_tmp = job.mounts_at("/tmp");
-    const std::size_t at_top = job.mounts_at("/");
+    const std::size_t elsewhere = job.mounts_but_at({"/volumes/late", "/volumes/planted"});
     const int rounds = is_long() ? 20'000 : 1000;
     int attached = 0;
     int refused = 0;
@@ -128,10 +127,9 @@ TEST_CASE("case_01: names that are exchanged in a job while volumes come to it l
         // The directory may have another name again by now; what it must not be is elsewhere
         attached += answer.code == ErrorCode::Ok ? 1 : 0;
         refused += answer.code == ErrorCode::Ok ? 0 : 1;
-        // Where the symbolic link leads, and over everything: nothing has come there
-        REQUIRE(job.mounts_at("/tmp") == at_tmp);
-        REQUIRE(job.mounts_at("/") <= at_top + 1); // as what is mounted from, each mount has a "/"
-        REQUIRE(job.mounts_at("/volumes/late") + job.mounts_at("/volumes/planted") <= 1);
+        // Where the symbolic link leads, over everything, or wherever else: nothing has come there. (One that a detach missed,
+        // because its directory had the other name each time, may be below a new one)
+        REQUIRE(job.mounts_but_at({"/volumes/late", "/volumes/planted"}) == elsewhere);
         for (const char* const name : {"late", "planted"}) {
             const DetachVolume detach{.record = order.record, .name = NameText(name), .target = {}};
             const int descriptor = entered.get();

@@ -8,6 +8,8 @@
 #include <sys/wait.h>
 
 #include <csignal>
+#include <set>
+#include <sstream>
 
 #include "broker-root/worker/job_files.h"
 #include "tests/boundary/worker_world.h"
@@ -63,6 +65,23 @@ class RunningJob {
         std::size_t count = 0;
         for (auto at = all.find(" " + path + " "); at != std::string::npos; at = all.find(" " + path + " ", at + 1)) {
             ++count;
+        }
+        return count;
+    }
+
+    // All of its mounts, seen at one time, except those at these places.
+    [[nodiscard]] std::size_t mounts_but_at(const std::set<std::string>& places) const {
+        std::istringstream all(read_text(proc() / "mountinfo"));
+        std::size_t count = 0;
+        for (std::string line; std::getline(all, line);) {
+            std::istringstream words(line);
+            std::string id;
+            std::string parent;
+            std::string device;
+            std::string root;
+            std::string place;
+            words >> id >> parent >> device >> root >> place;
+            count += places.contains(place) ? 0 : 1;
         }
         return count;
     }

@@ -12,16 +12,19 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// Programs name themselves; whatever else lives in a job's group is its command or was started by it.
-std::string kind_of(const std::string& name) {
+enum class Group : std::uint8_t { Daemons, Job };
+
+// Programs name themselves; whatever else lives in a job's group is its command or was started by it. There the name of the spawner
+// is that of a stage which has just been cloned.
+std::string kind_of(const std::string& name, Group group) {
     if (name == "joblet-init") {
         return "pid 1 of a job";
     }
-    static const auto kTables = process_tables();
-    if (std::ranges::find(kTables, name, &ProcessTable::process) != kTables.end()) {
-        return name;
+    if (group == Group::Job) {
+        return name == "joblet-stage" || name == "joblet-spawner" ? "" : "job";
     }
-    return name == "joblet-stage" ? "" : "job";
+    static const auto kTables = process_tables();
+    return std::ranges::find(kTables, name, &ProcessTable::process) != kTables.end() ? name : "";
 }
 
 std::string finished(std::string process, const std::map<std::string, std::string>& status) {
@@ -33,12 +36,12 @@ std::string finished(std::string process, const std::map<std::string, std::strin
     return found != status.end() && found->second == std::to_string(expected) ? process : std::string();
 }
 
-void add(std::vector<Member>& out, pid_t pid) {
+void add(std::vector<Member>& out, pid_t pid, Group group) {
     auto status = status_of(pid);
     if (!status.contains("Seccomp_filters")) {
         return; // gone, or a zombie
     }
-    auto process = finished(kind_of(status["Name"]), status);
+    auto process = finished(kind_of(status["Name"], group), status);
     out.push_back({pid, std::move(process), std::move(status)});
 }
 
@@ -58,19 +61,20 @@ std::map<std::string, std::string> status_of(pid_t pid) {
 
 std::vector<Member> members_of(const Installation& here) {
     std::vector<Member> out;
-    add(out, here.jobletd());
+    add(out, here.jobletd(), Group::Daemons);
     for (const pid_t pid : here.daemons("jobletd-cgroup")) {
-        add(out, pid);
+        add(out, pid, Group::Daemons);
     }
     std::error_code error; // a group may go while it is looked at
     for (fs::recursive_directory_iterator entry(here.cgroup(), error), end; entry != end; entry.increment(error)) {
         if (error || entry->path().filename() != "cgroup.procs") {
             continue;
         }
+        const auto group = entry->path().string().starts_with(here.cgroup() + "/jobs/") ? Group::Job : Group::Daemons;
         std::istringstream pids(read_file(entry->path()));
         for (pid_t pid = 0; pids >> pid;) {
             if (pid != 0 && pid != here.jobletd()) {
-                add(out, pid);
+                add(out, pid, group);
             }
         }
     }

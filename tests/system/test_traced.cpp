@@ -10,7 +10,9 @@ namespace joblet::testing {
 TEST_SUITE_BEGIN("traced");
 
 TEST_CASE("volumes and jobs, from their making to their end, and daemons that are killed meanwhile") {
-    Installation here;
+    Installation::Options options;
+    options.broker_toml = "[volumes]\ntrash_retention = \"1h\"\n";
+    Installation here(options);
     here.create("disk", "3MiB");
     here.create("memory", "1MiB", "memory");
     CHECK(here.run_rnx({"volume", "create", "owned", "--size=1MiB", "--label", "a=b"}, kAlice).status == 0);
