@@ -106,7 +106,7 @@ Attack::Attack(const std::string& more_configuration) {
 
 Attack::~Attack() = default;
 
-Connection Attack::connect(uid_t uid) {
+Attack::HandedOver Attack::hand_over(uid_t uid) {
     Fd own(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
     const auto address = address_of(here_->socket());
     // The kernel takes the ids of whoever calls connect(2)
@@ -134,13 +134,30 @@ Connection Attack::connect(uid_t uid) {
     CHECK(message.pid == static_cast<std::uint32_t>(child));
     CHECK((message.admin == 1) == (uid == kAdmin || uid == 0));
     CHECK(!clients_.contains(message.number));
-    clients_.emplace(message.number, Client{{uid, uid == kAdmin || uid == 0}, std::move(own), std::move(given)});
+    CHECK(!refused_.contains(message.number));
+    return {message, {{uid, uid == kAdmin || uid == 0}, std::move(own), std::move(given)}};
+}
+
+Connection Attack::connect(uid_t uid) {
+    auto [message, client] = hand_over(uid);
+    if (message.refusal != protocol::ConnectionRefusal::None) {
+        throw std::runtime_error("the broker refuses a connection");
+    }
+    clients_.emplace(message.number, std::move(client));
     return message.number;
+}
+
+protocol::Connection Attack::connect_refused(uid_t uid) {
+    auto [message, client] = hand_over(uid);
+    REQUIRE(message.refusal != protocol::ConnectionRefusal::None);
+    refused_.emplace(message.number, std::move(client));
+    return message;
 }
 
 // The broker hears of it before it hears of what is sent after this: epoll(7) tells in the order in which it came to be.
 void Attack::hang_up(Connection connection) {
     clients_.erase(connection);
+    refused_.erase(connection);
 }
 
 std::uint64_t Attack::send_request(protocol::Request request, const std::vector<int>& descriptors) {
@@ -244,6 +261,7 @@ void Attack::lose_clients() {
         CHECK_MESSAGE(::poll(&one, 1, 5000 * patience()) == 1, "a client does not notice the end of its API");
     }
     clients_.clear();
+    refused_.clear();
     arrived_.clear();
     answers_.clear();
 }

@@ -56,6 +56,8 @@ class Attack {
 
     // ---- clients: real processes of that user, that connect to api.sock
     Connection connect(uid_t uid);
+    // One more than he may have, or of somebody who is not on the lists: handed over so that he is told why, and for nothing else.
+    protocol::Connection connect_refused(uid_t uid);
     void hang_up(Connection connection);
     [[nodiscard]] bool is_open(Connection connection) const {
         return clients_.contains(connection);
@@ -115,6 +117,11 @@ class Attack {
         Fd own;   // the user's end
         Fd given; // the API's
     };
+    struct HandedOver {
+        protocol::Connection message;
+        Client client;
+    };
+    HandedOver hand_over(uid_t uid);
     struct Pending {
         protocol::Request request;
         std::optional<Asker> asker;
@@ -133,6 +140,7 @@ class Attack {
     std::unique_ptr<AuditView> audit_;
     Model model_;
     std::map<Connection, Client> clients_;
+    std::map<Connection, Client> refused_;
     std::deque<std::pair<protocol::Connection, Fd>> arrived_;
     std::map<std::uint64_t, Pending> pending_;
     std::map<std::uint64_t, Incoming> answers_;

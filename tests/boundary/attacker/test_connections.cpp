@@ -157,7 +157,7 @@ TEST_CASE("a user who leaves in the middle of his request is served once more an
     scene.check_victim();
 }
 
-TEST_CASE("more connections than a user may have are not handed over, and those of others are") {
+TEST_CASE("nothing is done in the name of a connection that is one too many, and those of others are served") {
     Attack attack;
     Scene scene(attack);
     std::vector<Connection> mine;
@@ -165,7 +165,19 @@ TEST_CASE("more connections than a user may have are not handed over, and those 
         mine.push_back(attack.connect(kAlice));
     }
     attack.check("as many connections as may be");
-    CHECK_THROWS(attack.connect(kAlice));
+    const auto refused = attack.connect_refused(kAlice);
+    CHECK(refused.refusal == protocol::ConnectionRefusal::TooMany);
+    CHECK(refused.allowed == 16);
+    StepMaker maker(scene, test_seed());
+    for (const auto& row : protocol::kRequests) {
+        if (!is_for_users(row.type)) {
+            continue;
+        }
+        CAPTURE(row.name);
+        CHECK(ask_in_name_of(scene, refused.number, maker.plain(row.type)).code == ErrorCode::PermissionDenied);
+    }
+    attack.hang_up(refused.number);
+    attack.check("one connection too many");
     (void)attack.connect(kBob);
     attack.hang_up(mine.back());
     CHECK(attack.is_open(attack.connect(kAlice)));
