@@ -197,7 +197,11 @@ Detached Jobs::finish(JobPointer job) {
         }
     }
     p_.supervisor.drop(id); // before the worker's answer: jobletd's copy would keep the mounts
-    const WorkerReply finished = co_await p_.workers.order(finish_order, std::move(held));
+    WorkerReply finished = co_await p_.workers.order(finish_order, std::move(held));
+    if (finished.lost) {
+        // With its worker went what it held; the next one looks at what is still in use, as it always does
+        finished = co_await p_.workers.order(finish_order);
+    }
     if (!finished.ok()) {
         log::error(fmt::format("job {} could not be cleared away: {}", to_string(id), step_phrase(finished.answer.step)));
     }

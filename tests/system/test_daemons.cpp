@@ -8,7 +8,9 @@
 #include <cstdlib>
 #include <map>
 #include <sstream>
+#include <thread>
 
+#include "tests/system/hostile_client.h"
 #include "tests/system/installation.h"
 
 namespace joblet::testing {
@@ -209,6 +211,33 @@ TEST_CASE("a job of a jobletd that was killed can be stopped") {
     const auto stopped = here.run_rnx({"job", "stop", id});
     CHECK_MESSAGE(stopped.status == 0, stopped.err);
     CHECK(here.run_rnx({"job", "wait", id}).out == "137\n");
+}
+
+TEST_CASE("workers that are killed while a job ends leave no volume that nobody can use") {
+    const Installation here;
+    here.create("data");
+    const int rounds = is_long() ? 200 : 10;
+    for (int i = 0; i < rounds; ++i) {
+        Process job(here.shell_command({"-v", "data:/data"}, "echo ready; read line"));
+        REQUIRE(job.wait_for_output("ready"));
+        job.signal(SIGKILL);
+        for (int kill = 0; kill < 3; ++kill) {
+            for (const pid_t worker : here.daemons("joblet-worker")) {
+                ::kill(worker, SIGKILL);
+            }
+            std::this_thread::sleep_for(milliseconds(1 + i % 5));
+        }
+        (void)job.wait();
+        REQUIRE(here.wait_ready());
+        REQUIRE(becomes_true([&here] { return here.job_groups().empty(); }));
+        std::string status;
+        CHECK_MESSAGE(becomes_true([&] {
+                          status = here.json_of({"volume", "inspect", "data"})["status"];
+                          return status == "available";
+                      }),
+                      status);
+    }
+    CHECK(here.shell({"-v", "data:/data"}, "echo x >/data/f && cat /data/f").out == "x\n");
 }
 
 TEST_CASE("what was acknowledged is there after every daemon was killed, and after the database was lost") {

@@ -273,7 +273,7 @@ class Judge {
     Model& m_;
     const std::optional<Asker>& asker_;
     const protocol::Message& answer_;
-    const protocol::Reply& reply_;
+    protocol::Reply reply_;
     std::vector<std::string> objections_;
 };
 
