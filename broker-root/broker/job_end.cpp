@@ -22,6 +22,8 @@ namespace joblet::broker {
 
 namespace {
 
+constexpr int kFinishTries = 5; // of workers that die or hang
+
 // A group that does not become empty after its pid 1 is gone has a process stuck in the kernel; whoever waits is told by then.
 constexpr std::chrono::seconds kPatience{10};
 
@@ -198,8 +200,8 @@ Detached Jobs::finish(JobPointer job) {
     }
     p_.supervisor.drop(id); // before the worker's answer: jobletd's copy would keep the mounts
     WorkerReply finished = co_await p_.workers.order(finish_order, std::move(held));
-    if (finished.lost) {
-        // With its worker went what it held; the next one looks at what is still in use, as it always does
+    // With a lost worker went what it held; the next one looks at what is still in use, as each does
+    for (int tries = 1; finished.lost && tries < kFinishTries; ++tries) {
         finished = co_await p_.workers.order(finish_order);
     }
     if (!finished.ok()) {

@@ -221,7 +221,7 @@ TEST_CASE("workers that are killed while a job ends leave no volume that nobody 
         Process job(here.shell_command({"-v", "data:/data"}, "echo ready; read line"));
         REQUIRE(job.wait_for_output("ready"));
         job.signal(SIGKILL);
-        for (int kill = 0; kill < 3; ++kill) {
+        for (int kill = 0; kill < 2; ++kill) {
             for (const pid_t worker : here.daemons("joblet-worker")) {
                 ::kill(worker, SIGKILL);
             }
