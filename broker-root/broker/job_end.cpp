@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <csignal>
 #include <cstring>
 #include <utility>
@@ -23,6 +24,7 @@ namespace joblet::broker {
 namespace {
 
 constexpr int kFinishTries = 5; // of workers that die or hang
+constexpr std::chrono::milliseconds kLongestPause{60'000};
 
 // A group that does not become empty after its pid 1 is gone has a process stuck in the kernel; whoever waits is told by then.
 constexpr std::chrono::seconds kPatience{10};
@@ -204,6 +206,18 @@ Detached Jobs::finish(JobPointer job) {
     for (int tries = 1; finished.lost && tries < kFinishTries; ++tries) {
         finished = co_await p_.workers.order(finish_order);
     }
+    // Somebody has its mount namespace open, or an unmount takes its time: both end some day
+    for (std::chrono::milliseconds pause{1000}; !finished.lost && finished.answer.code == ErrorCode::InUse;
+         pause = std::min(2 * pause, kLongestPause)) {
+        if (!job->settled.await_ready()) {
+            log::error(fmt::format("the volumes of job {}, which has ended, are still mounted somewhere; they stay in use", to_string(id)));
+            job->settled.open();
+        }
+        const Gate over(p_.loop);
+        p_.loop.after(pause, [over] { over.open(); });
+        co_await over;
+        finished = co_await p_.workers.order(finish_order);
+    }
     if (!finished.ok()) {
         log::error(fmt::format("job {} could not be cleared away: {}", to_string(id), step_phrase(finished.answer.step)));
     }
@@ -214,7 +228,7 @@ Detached Jobs::finish(JobPointer job) {
     for (const auto& attached : job->volumes) {
         p_.registry.detach(attached.id, id);
         if (Volume* volume = p_.registry.find(attached.id)) {
-            // Still mounted somewhere, or given up in the middle of an unmount: nobody may have it before an operator has looked
+            // Nobody knows what became of its mount: nobody may have it before an operator has looked
             volume->quarantined = volume->quarantined || !finished.ok();
             volume->record.last_used_ns = std::max(volume->record.last_used_ns, job->exit.ended_ns);
             volume->record_is_stale = true;

@@ -54,9 +54,13 @@ Outcome systemctl(Words words) {
     words.insert(words.begin(), {"/usr/bin/systemctl", "--no-pager"});
     auto outcome = run({words}, kLimit);
     if (outcome.status != 0) {
-        outcome.err += run({{"/usr/bin/journalctl", "--no-pager", "--output=cat", "--lines=40", "--unit=joblet*"}}, kLimit).out;
+        outcome.err += journal();
     }
     return outcome;
+}
+
+std::string journal() {
+    return run({{"/usr/bin/journalctl", "--no-pager", "--output=cat", "--lines=40", "--unit=joblet*"}}, kLimit).out;
 }
 
 std::string property(const std::string& unit, const std::string& name) {

@@ -14,6 +14,8 @@ inline constexpr const char* kKeeperGroup = "/sys/fs/cgroup/joblet.slice/joblet-
 
 // With what it says of itself in the journal, should it fail.
 Outcome systemctl(Words words);
+// The last lines of what the units said.
+std::string journal();
 std::string property(const std::string& unit, const std::string& name);
 
 class SystemdService {

@@ -1,15 +1,20 @@
 // The daemons themselves: started, configured, confined, killed at any time.
 #include <doctest/doctest.h>
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <csignal>
 #include <cstdlib>
 #include <map>
+#include <optional>
 #include <sstream>
 #include <thread>
 
+#include <fmt/format.h>
+
+#include "shared/fd.h"
 #include "tests/system/hostile_client.h"
 #include "tests/system/installation.h"
 
@@ -238,6 +243,28 @@ TEST_CASE("workers that are killed while a job ends leave no volume that nobody 
                       status);
     }
     CHECK(here.shell({"-v", "data:/data"}, "echo x >/data/f && cat /data/f").out == "x\n");
+}
+
+TEST_CASE("a volume whose mount somebody keeps after the end of its job is in use until he lets go of it, and no longer") {
+    const Installation here;
+    here.create("data");
+    std::optional<Process> job(here.shell_command({"-v", "data:/data"}, "echo ready; read line"));
+    REQUIRE(job->wait_for_output("ready"));
+    const auto group = here.job_groups().front();
+    std::istringstream pids(read_file(here.cgroup() + "/jobs/" + group + "/cgroup.procs"));
+    pid_t pid = 0;
+    pids >> pid;
+    Fd kept(::open(fmt::format("/proc/{}/ns/mnt", pid).c_str(), O_RDONLY | O_CLOEXEC));
+    REQUIRE(kept.valid());
+    job->signal(SIGTERM);
+    (void)job->wait();
+    const auto status = [&here] { return here.json_of({"volume", "inspect", "data"})["status"].get<std::string>(); };
+    CHECK(becomes_true([&here] { return here.log().find("still mounted somewhere") != std::string::npos; }, seconds(30)));
+    CHECK(status() == "in_use");
+    CHECK(here.shell({"-v", "data:/data"}, "true").status == 125);
+    kept.reset();
+    CHECK(becomes_true([&status] { return status() == "available"; }, seconds(30)));
+    CHECK(here.shell({"-v", "data:/data"}, "true").status == 0);
 }
 
 TEST_CASE("what was acknowledged is there after every daemon was killed, and after the database was lost") {

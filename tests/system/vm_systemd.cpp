@@ -132,7 +132,12 @@ TEST_CASE("jobs run on while the daemons are restarted, are known to the new one
     // By way of its group, which the new daemons have as the old ones did
     REQUIRE(here.run_rnx({"job", "kill", detached}).status == 0);
     CHECK(here.run_rnx({"job", "wait", detached}).out == "137\n");
-    CHECK(becomes_true([&] { return here.json_of({"volume", "inspect", "limited"})["status"] == "available"; }));
+    std::string status;
+    CHECK_MESSAGE(becomes_true([&] {
+                      status = here.json_of({"volume", "inspect", "limited"})["status"];
+                      return status == "available";
+                  }),
+                  status, journal());
     // And a job in the foreground needs no daemon for signals and exit status
     attached.signal(SIGTERM);
     CHECK(attached.wait().status == 143);

@@ -104,7 +104,10 @@ Attack::Attack(const std::string& more_configuration) {
     kernel_ = std::make_unique<KernelView>(*here_);
 }
 
-Attack::~Attack() = default;
+Attack::~Attack() {
+    // Whatever it did, the log of it is whole. (Signed a moment after it was written)
+    CHECK(becomes_true([this] { return here_->run_rnx({"audit", "verify"}).status == 0; }));
+}
 
 Attack::HandedOver Attack::hand_over(uid_t uid) {
     Fd own(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));

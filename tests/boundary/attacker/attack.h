@@ -50,6 +50,7 @@ class Programs {
 class Attack {
   public:
     explicit Attack(const std::string& more_configuration = {});
+    // The audit log verifies, else a failed check.
     ~Attack();
     Attack(const Attack&) = delete;
     Attack& operator=(const Attack&) = delete;
