@@ -223,7 +223,7 @@ TEST_CASE("workers that are killed while a job ends leave no volume that nobody 
     here.create("data");
     const int rounds = is_long() ? 200 : 10;
     for (int i = 0; i < rounds; ++i) {
-        Process job(here.shell_command({"-v", "data:/data"}, "echo ready; read line"));
+        Process job(here.shell_command({"-v", "data:/data"}, "echo ready; exec sleep 600"));
         REQUIRE(job.wait_for_output("ready"));
         job.signal(SIGKILL);
         for (int kill = 0; kill < 2; ++kill) {
@@ -248,10 +248,10 @@ TEST_CASE("workers that are killed while a job ends leave no volume that nobody 
 TEST_CASE("a volume whose mount somebody keeps after the end of its job is in use until he lets go of it, and no longer") {
     const Installation here;
     here.create("data");
-    std::optional<Process> job(here.shell_command({"-v", "data:/data"}, "echo ready; read line"));
+    std::optional<Process> job(here.shell_command({"-v", "data:/data"}, "echo ready; exec sleep 600"));
     REQUIRE(job->wait_for_output("ready"));
-    const auto group = here.job_groups().front();
-    std::istringstream pids(read_file(here.cgroup() + "/jobs/" + group + "/cgroup.procs"));
+    const auto id = here.json_of({"job", "list"})[0]["id"].get<std::string>();
+    std::istringstream pids(read_file(here.cgroup() + "/jobs/" + id + "/cgroup.procs"));
     pid_t pid = 0;
     pids >> pid;
     Fd kept(::open(fmt::format("/proc/{}/ns/mnt", pid).c_str(), O_RDONLY | O_CLOEXEC));

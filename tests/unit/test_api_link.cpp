@@ -29,7 +29,7 @@ struct World {
         jobletd = std::move(jobletds);
         supervisor.emplace(loop, std::move(brokers), [](Role, std::uint32_t, Fd) {});
         link.emplace(loop, *supervisor,
-                     ApiLink::Callbacks{[this](const protocol::Request&, std::vector<Fd>) { ++requests; },
+                     ApiLink::Callbacks{[this](const protocol::Request&, const std::vector<Fd>&) { ++requests; },
                                         [this](Parting parting) {
                                             partings.emplace_back(parting_word(parting));
                                             when_parted();
