@@ -67,6 +67,7 @@ std::string_view others(OtherCalls others) {
 
 std::size_t count_numbers(const std::vector<SyscallRule>& rows) {
     std::vector<int> numbers;
+    numbers.reserve(rows.size());
     for (const auto& row : rows) {
         numbers.push_back(row.number);
     }
