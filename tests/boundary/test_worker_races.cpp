@@ -35,7 +35,7 @@ bool is_long() {
 class Racer {
   public:
     // `directory` is where the names are, whatever mount namespace it is in.
-    Racer(Fd directory, std::string one, std::string other) {
+    Racer(const Fd& directory, const std::string& one, const std::string& other) {
         pid_ = ::fork();
         REQUIRE(pid_ >= 0);
         if (pid_ == 0) {

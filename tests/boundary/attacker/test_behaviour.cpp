@@ -112,7 +112,7 @@ TEST_CASE("while an API floods the broker everybody else is served: a client, a 
     // Never more than the broker's windows hold, and never less than it can work on
     constexpr std::size_t kUnderWay = 500;
     const auto others_served = [&] {
-        for (int i = 0; i < 200; ++i) {
+        for (std::uint32_t i = 0; i < 200; ++i) {
             sent += flood(attack.end(), request, kUnderWay - (sent - answers));
             while (const auto incoming = attack.end().receive(milliseconds(0))) {
                 const auto* const changed = std::get_if<protocol::JobChanged>(&incoming->message);
@@ -177,7 +177,7 @@ TEST_CASE("many requests under way, and then death") {
     Scene scene(attack);
     protocol::ProtectVolume request; // each waits for the one before
     request.id = scene.memory;
-    for (int i = 0; i < 200; ++i) {
+    for (std::uint32_t i = 0; i < 200; ++i) {
         request.is_protected = i % 2;
         (void)attack.send(scene.alice, request);
     }

@@ -79,7 +79,6 @@ TEST_CASE("what is no request ends the API, whatever it is, and nothing else com
     for (std::size_t step = 0; step < steps_of(60, 3000); ++step) {
         Bytes bytes = some_bytes(dice, dice.below(2) == 0 ? scene.alice : scene.forged);
         auto request = protocol::decode(bytes, 0);
-        protocol::RequestHeader header;
         if (request && (protocol::header_of(*request).sequence == 1)) {
             // By chance it is one: it is answered like any other
             const auto sequence = attack.send_request(*request, {});
@@ -101,7 +100,7 @@ TEST_CASE("what is no request ends the API, whatever it is, and nothing else com
 
 TEST_CASE("a number that was had already, that is not the next, or that is none ends the API") {
     Attack attack;
-    for (const std::uint64_t sequence : {0, 2, 3, 5}) {
+    for (const std::uint64_t sequence : {0U, 2U, 3U, 5U}) {
         CHECK(attack.reply_to(kNobody, protocol::ListBases{}).code == ErrorCode::Ok);
         const auto bytes = blank(protocol::row_of(protocol::RequestType::ListBases), 0, sequence);
         const auto next = attack.end().next_sequence();
