@@ -171,12 +171,12 @@ Bytes opening() {
     constexpr std::uint16_t kJobs = 2;
     Bytes bytes = message_of([](auto message) { message.initBootstrap().setQuestionId(kBootstrapQuestion); });
     for (const auto& [question, method] : {std::pair{kVolumesQuestion, kVolumes}, std::pair{kJobsQuestion, kJobs}}) {
-        bytes = std::move(bytes) + message_of([question = question, method = method](auto message) {
+        bytes = std::move(bytes) + message_of([asked = question, number = method](auto message) {
                     auto call = message.initCall();
-                    call.setQuestionId(question);
+                    call.setQuestionId(asked);
                     call.initTarget().initPromisedAnswer().setQuestionId(kBootstrapQuestion);
                     call.setInterfaceId(capnp::typeId<rpc::Joblet>());
-                    call.setMethodId(method);
+                    call.setMethodId(number);
                     call.initParams();
                 });
     }

@@ -27,7 +27,7 @@ std::string kind_of(const std::string& name, Group group) {
     return std::ranges::find(kTables, name, &ProcessTable::process) != kTables.end() ? name : "";
 }
 
-std::string finished(std::string process, const std::map<std::string, std::string>& status) {
+std::string finished(const std::string& process, const std::map<std::string, std::string>& status) {
     if (process.empty()) {
         return {};
     }

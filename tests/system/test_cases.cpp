@@ -232,6 +232,7 @@ TEST_CASE("case_34: while every worker hangs, volumes and jobs are listed and in
     {
         // as many orders as there are workers, and more; an unmount among them
         std::vector<Process> waiting;
+        waiting.reserve(6);
         for (int i = 0; i < 6; ++i) {
             waiting.emplace_back(here.rnx({"volume", "create", fmt::format("v{}", i), "--size=1MiB"}, kMallory));
         }

@@ -211,6 +211,7 @@ TEST_CASE("the filters in the kernel of every daemon, first process and job are 
         CAPTURE(member.process);
         const auto& table = table_of(member.process);
         std::vector<FilterProgram> expected;
+        expected.reserve(table.inherited.size() + 1);
         for (const auto name : table.inherited) {
             expected.push_back(compiled(table_of(name)));
         }

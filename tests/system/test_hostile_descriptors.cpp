@@ -26,6 +26,7 @@ TEST_CASE("descriptors that nobody asked for end the connection, and none of the
     const Fd listener(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
     const std::array<int, 5> kinds = {reader.get(), writer.get(), root.get(), null.get(), listener.get()};
     std::vector<int> many;
+    many.reserve(253);
     for (std::size_t i = 0; i < 253; ++i) {
         many.push_back(kinds.at(i % kinds.size()));
     }

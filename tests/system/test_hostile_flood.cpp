@@ -81,6 +81,7 @@ TEST_CASE("whoever connects as fast as he can keeps nobody from being served") {
     std::atomic<std::size_t> connected = 0;
     {
         std::vector<std::jthread> attackers;
+        attackers.reserve(4);
         for (int i = 0; i < 4; ++i) {
             attackers.emplace_back([&here, &connected](const std::stop_token& stop) {
                 Clients kept;

@@ -136,6 +136,7 @@ TEST_CASE("case_17: whatever jobletd was started with, none of it reaches a daem
     const std::string marker = folder.path() + "/leaked";
     std::ofstream(marker) << "x";
     std::vector<Fd> leaked;
+    leaked.reserve(200);
     for (int i = 0; i < 200; ++i) {
         leaked.emplace_back(::open(marker.c_str(), O_RDONLY)); // NOLINT(android-cloexec-open): it is to be inherited
     }

@@ -161,7 +161,9 @@ TEST_CASE("nothing is done in the name of a connection that is one too many, and
     Attack attack;
     Scene scene(attack);
     std::vector<Connection> mine;
-    for (int i = 0; i < 15; ++i) {
+    constexpr std::size_t kMore = 15; // than the scene's
+    mine.reserve(kMore);
+    while (mine.size() < kMore) {
         mine.push_back(attack.connect(kAlice));
     }
     attack.check("as many connections as may be");

@@ -69,6 +69,7 @@ TEST_CASE("jobs that are killed are in nobody's way who starts one at the same m
     constexpr int kAtOnce = 4;
     for (std::size_t round = 0; round < steps_of(15, 1000); ++round) {
         std::vector<JobId> running;
+        running.reserve(kAtOnce);
         for (int i = 0; i < kAtOnce; ++i) {
             running.push_back(scene.start_job(scene.bob, {}));
         }
