@@ -243,6 +243,13 @@ TEST_CASE("a stage that fails says at which step, on all three ways, and nothing
         auto options = guest({"report"});
         options.spec.working_directory = "/proc/self/fd/3";
         failure(std::move(options), Step::ChangeDirectory, ENOTDIR);
+        // Nor any other: among those that its setting up was given is a directory of the host's, that of the job's cgroup
+        for (int number = 4; number < 32; ++number) {
+            INFO(number);
+            auto other = guest({"report"});
+            other.spec.working_directory = "/proc/self/fd/" + std::to_string(number);
+            CHECK(world.end_of(std::move(other)).step == Step::ChangeDirectory);
+        }
     }
     SUBCASE("a spec that is not sealed") {
         const Fd memory(::memfd_create("spec", MFD_CLOEXEC | MFD_ALLOW_SEALING));
