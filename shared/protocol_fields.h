@@ -1,11 +1,11 @@
-// What single fields of requests and messages must be. For the two decoders alone.
+// What single fields of requests and messages must be, and of what is kept of them. For decoders alone.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
 #include <span>
 
-#include "shared/protocol_types.h"
+#include "shared/protocol_messages.h"
 
 namespace joblet::protocol {
 
@@ -58,6 +58,12 @@ inline bool are_io_limits(const IoLimits& io) {
     const auto bytes = [](std::uint64_t value) { return value == 0 || (value >= kIoBytesMin && value <= kIoLimitMax); };
     const auto operations = [](std::uint64_t value) { return value == 0 || (value >= kIoOperationsMin && value <= kIoLimitMax); };
     return bytes(io.read_bytes) && bytes(io.write_bytes) && operations(io.read_operations) && operations(io.write_operations);
+}
+inline bool are_job_limits(const JobLimits& l) {
+    return (l.controllers & ~kControllersAll) == 0 && l.device_count <= kDevicesMax && are_io_limits(l.io) &&
+           (l.memory_bytes == 0 || (l.controllers & kControllerMemory) != 0) &&
+           (l.processes == 0 || (l.controllers & kControllerPids) != 0) && (l.cpu_milli == 0 || (l.controllers & kControllerCpu) != 0) &&
+           (l.io == IoLimits{} || (l.controllers & kControllerIo) != 0);
 }
 // hard 0: the backend's default, which nobody knows here
 inline bool is_soft_limit(std::uint64_t soft, std::uint64_t hard) {

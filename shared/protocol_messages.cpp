@@ -25,15 +25,9 @@ bool valid(const VolumeEntry& v) {
            v.trashed_until_ns >= kTimeMin && (v.trashed_until_ns != 0) == (v.status == VolumeStatus::Trashed) &&
            (v.flags & ~(kVolumeProtected | kVolumeNoSwap)) == 0 && are_io_limits(v.io);
 }
-bool valid(const JobLimits& l) {
-    return (l.controllers & ~kControllersAll) == 0 && l.device_count <= kDevicesMax && are_io_limits(l.io) &&
-           (l.memory_bytes == 0 || (l.controllers & kControllerMemory) != 0) &&
-           (l.processes == 0 || (l.controllers & kControllerPids) != 0) && (l.cpu_milli == 0 || (l.controllers & kControllerCpu) != 0) &&
-           (l.io == IoLimits{} || (l.controllers & kControllerIo) != 0);
-}
 bool valid(const JobEntry& j) {
     return !j.id.is_none() && j.state >= JobState::Starting && j.state <= JobState::Ended && valid(j.exit, j.state) &&
-           j.volume_count <= kJobVolumesMax && j.zero == 0 && valid(j.limits);
+           j.volume_count <= kJobVolumesMax && j.zero == 0 && are_job_limits(j.limits);
 }
 bool valid(const Reply& r) {
     const auto row = std::ranges::find(kRequests, r.request, &RequestRow::type);
@@ -65,7 +59,7 @@ bool known(ProcKind proc) {
     return proc == ProcKind::Pids || proc == ProcKind::Masked;
 }
 bool valid(const JobWorld& w) {
-    return valid(w.reply) && known(w.proc) && w.zero == 0 && valid(w.limits);
+    return valid(w.reply) && known(w.proc) && w.zero == 0 && are_job_limits(w.limits);
 }
 bool valid(const VolumeMeasure& m) {
     return valid(m.reply) && m.usage.bytes_grace_ns >= kTimeMin && m.usage.inodes_grace_ns >= kTimeMin;

@@ -6,12 +6,13 @@
 #include <cstring>
 #include <type_traits>
 
+#include "shared/protocol_fields.h"
+
 namespace joblet::worker {
 namespace {
 
 using protocol::Access;
 using protocol::Backend;
-using protocol::VolumeType;
 
 using Checksum = decltype(VolumeRecord::checksum);
 
@@ -35,20 +36,6 @@ template <class Record, class IdType> std::optional<Record> read_record(std::spa
     return record;
 }
 
-bool fits(VolumeType type, Backend backend) {
-    switch (backend) {
-    case Backend::Image:
-    case Backend::ProjectQuota:
-    case Backend::Btrfs:
-        return type == VolumeType::Filesystem;
-    case Backend::Tmpfs:
-        return type == VolumeType::Memory;
-    case Backend::Auto:
-        break;
-    }
-    return false;
-}
-
 bool is_sound_quota(const VolumeRecord& record) {
     const bool has_quota = record.backend == Backend::ProjectQuota;
     if (!has_quota) {
@@ -63,18 +50,20 @@ bool is_sound_quota(const VolumeRecord& record) {
 bool is_sound(const VolumeRecord& record) {
     const bool has_image = record.backend == Backend::Image;
     return record.magic == kVolumeRecordMagic && record.version == kVolumeRecordVersion && record.size == sizeof(VolumeRecord) &&
-           !record.id.is_none() && record.name.well_formed() && is_valid_name(record.name.view()) && fits(record.type, record.backend) &&
-           record.size_bytes >= protocol::kVolumeSizeMin && record.size_bytes <= protocol::kVolumeSizeMax &&
-           record.inodes <= record.size_bytes / protocol::kBytesPerInodeMin && record.image_bytes <= INT64_MAX &&
-           (has_image || record.image_bytes == 0) && (record.flags & ~protocol::kVolumeProtected) == 0 && record.zero == 0 &&
-           record.trashed_until_ns >= 0 && is_sound_quota(record) &&
+           !record.id.is_none() && record.name.well_formed() && is_valid_name(record.name.view()) && record.backend != Backend::Auto &&
+           protocol::fits(record.backend, record.type) && record.size_bytes >= protocol::kVolumeSizeMin &&
+           record.size_bytes <= protocol::kVolumeSizeMax && record.inodes <= record.size_bytes / protocol::kBytesPerInodeMin &&
+           record.image_bytes <= INT64_MAX && (has_image || record.image_bytes == 0) && (record.flags & ~protocol::kVolumeProtected) == 0 &&
+           record.zero == 0 && record.created_ns >= 0 && record.last_used_ns >= 0 && record.trashed_until_ns >= 0 &&
+           is_sound_quota(record) && protocol::are_io_limits(record.io) &&
            std::ranges::all_of(record.reserved, [](auto byte) { return byte == 0; });
 }
 
 bool is_sound(const JobRecord& record) {
     const auto count = record.volume_count;
     if (record.magic != kJobRecordMagic || record.version != kJobRecordVersion || record.size != sizeof(JobRecord) || record.id.is_none() ||
-        record.kind > static_cast<std::uint32_t>(JobKind::System) || count > record.volumes.size() || record.zero != 0) {
+        record.kind > static_cast<std::uint32_t>(JobKind::System) || count > record.volumes.size() || record.zero != 0 ||
+        !protocol::are_job_limits(record.limits)) {
         return false;
     }
     const bool may_have_log = record.kind == static_cast<std::uint32_t>(JobKind::User);
@@ -85,6 +74,10 @@ bool is_sound(const JobRecord& record) {
         const bool used = i < count;
         const bool known = record.access[i] == Access::ReadWrite || record.access[i] == Access::ReadOnly;
         if (!known || record.volumes[i].is_none() == used || (!used && record.access[i] != Access{})) {
+            return false;
+        }
+        const auto earlier = std::span(record.volumes).first(used ? i : 0);
+        if (std::ranges::find(earlier, record.volumes[i]) != earlier.end()) {
             return false;
         }
         if (used ? !is_mount_target(record.targets[i]) : record.targets[i] != TargetText{}) {
