@@ -23,12 +23,6 @@ Fd duplicate(int fd) {
     return Fd(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
 }
 
-std::uint32_t launch_flags(std::uint32_t start_flags, protocol::ProcKind proc) {
-    return ((start_flags & protocol::kStartDetached) != 0 ? spawner::kLaunchDetached : 0) |
-           ((start_flags & protocol::kStartHostNetwork) != 0 ? spawner::kLaunchHostNetwork : 0) |
-           (proc == protocol::ProcKind::Masked ? spawner::kLaunchMaskedProc : 0);
-}
-
 } // namespace
 
 std::expected<void, Failure> Jobs::make_group(Job& job) {
@@ -46,24 +40,14 @@ std::expected<void, Failure> Jobs::make_group(Job& job) {
     return {};
 }
 
-Task<std::expected<void, Failure>> Jobs::launch(JobPointer job, Plan plan) {
+Task<std::expected<void, Failure>> Jobs::launch(JobPointer job, JobPlan plan) {
     const std::uint32_t slot = plan.record.slot;
     const auto namespaces = co_await p_.slots.namespaces(slot);
     if (!namespaces) {
         co_return std::unexpected(namespaces.error());
     }
 
-    worker::PrepareJob prepare;
-    prepare.record = plan.record;
-    prepare.base = plan.base;
-    prepare.work_bytes = plan.work_bytes;
-    prepare.tmp_bytes = plan.tmp_bytes;
-    prepare.flags = (plan.start_flags & protocol::kStartReadOnlyWork) != 0 ? worker::kPrepareReadOnlyWork : 0;
-    prepare.shm_bytes = p_.config.shm_bytes;
-    prepare.slot_first = p_.slots.first_uid(slot);
-    prepare.volume_owner = plan.volume_owner;
-    prepare.volume_count = static_cast<std::uint32_t>(plan.volumes.size());
-    std::ranges::copy(plan.volumes, prepare.volumes.begin());
+    const worker::PrepareJob prepare = prepare_order(plan, p_.config.shm_bytes, p_.slots.first_uid(slot));
     std::vector<Fd> with_prepare;
     with_prepare.push_back(duplicate(namespaces->volume));
     worker::Mounted mounted;
@@ -91,18 +75,7 @@ Task<std::expected<void, Failure>> Jobs::launch(JobPointer job, Plan plan) {
         auto [mine, stages] = make_seqpacket_pair();
         job->status = std::move(mine);
         job->launched_here = true;
-        spawner::Launch order;
-        order.host_name = plan.host_name;
-        order.kind = static_cast<worker::JobKind>(plan.record.kind);
-        order.timeout_ns = plan.timeout_ns;
-        order.log_bytes = plan.log_bytes;
-        order.user = plan.user;
-        order.group = plan.group;
-        order.flags = launch_flags(plan.start_flags, plan.proc);
-        order.volume_count = prepare.volume_count;
-        order.label_owner = order.kind == worker::JobKind::System ? plan.volume_owner : plan.record.owner_uid;
-        std::ranges::transform(plan.volumes, order.volumes.begin(),
-                               [](const worker::MountVolume& volume) { return spawner::MountPoint{volume.name, volume.target}; });
+        const spawner::Launch order = launch_order(plan);
         std::vector<Fd> d(spawner::kLaunchFixed);
         d[spawner::kLaunchTemplate] = std::move(prepared.descriptors[worker::kTemplate]);
         d[spawner::kLaunchUserNamespace] = duplicate(namespaces->job);
@@ -160,7 +133,7 @@ Task<std::expected<SystemJobEnd, Failure>> Jobs::try_system_job(SystemJob wanted
     auto job = std::make_shared<Job>(p_.loop);
     job->record = make_job_record(0, wanted.slot, worker::JobKind::System);
     const JobId id = job->record.id;
-    Plan plan;
+    JobPlan plan;
     if (wanted.volume) {
         job->record.volume_count = 1;
         job->record.volumes[0] = wanted.volume->id;

@@ -19,8 +19,6 @@ namespace joblet::broker {
 
 namespace {
 
-constexpr std::size_t kHostNameDigits = 12; // as container engines show ids
-
 bool may_manage(const Job& job, const Client& client, protocol::Authority authority) {
     return job.record.owner_uid == client.uid || (authority == protocol::Authority::Admin && client.admin);
 }
@@ -150,43 +148,6 @@ std::expected<std::optional<Gate>, protocol::Reply> Jobs::admit(const protocol::
     return std::nullopt;
 }
 
-std::expected<Jobs::Plan, protocol::Reply> Jobs::plan(const protocol::StartJob& request) const {
-    const auto base = p_.config.bases.find(request.base.string());
-    if (base == p_.config.bases.end()) {
-        return std::unexpected(refusal(Failure{ErrorCode::NotFound, Step::BuildTemplate, 0}));
-    }
-    if (!usable_bases_.contains(base->first)) {
-        return std::unexpected(refusal(Failure{ErrorCode::Unsupported, Step::BuildTemplate, 0}));
-    }
-    if ((request.flags & protocol::kStartHostNetwork) != 0 && !p_.config.host_network) {
-        return std::unexpected(refusal(ErrorCode::PermissionDenied));
-    }
-    Plan plan;
-    plan.base = request.base;
-    plan.proc = base->second.proc;
-    plan.timeout_ns = request.timeout_ns;
-    plan.user = request.user;
-    plan.group = request.group;
-    plan.start_flags = request.flags;
-    plan.work_bytes = request.work_bytes != 0 ? request.work_bytes : p_.config.work_bytes;
-    plan.tmp_bytes = request.tmp_bytes != 0 ? request.tmp_bytes : p_.config.tmp_bytes;
-    const bool is_detached = (request.flags & protocol::kStartDetached) != 0;
-    plan.log_bytes = !is_detached ? 0 : request.log_bytes != 0 ? request.log_bytes : p_.config.log_bytes;
-    struct Bound {
-        protocol::LimitKind kind;
-        std::uint64_t asked;
-        std::uint64_t most;
-    };
-    for (const auto& [kind, asked, most] : {Bound{protocol::LimitKind::WorkSize, plan.work_bytes, p_.config.work_bytes_max},
-                                            Bound{protocol::LimitKind::TmpSize, plan.tmp_bytes, p_.config.tmp_bytes_max},
-                                            Bound{protocol::LimitKind::LogSize, plan.log_bytes, p_.config.log_bytes_max}}) {
-        if (asked > most) {
-            return std::unexpected(limit_refusal(kind, most, 0, asked));
-        }
-    }
-    return plan;
-}
-
 std::expected<protocol::JobLimits, protocol::Reply> Jobs::limits_of(const protocol::StartJob& request) {
     protocol::IoLimits io;
     bool on_disk = false;
@@ -198,26 +159,13 @@ std::expected<protocol::JobLimits, protocol::Reply> Jobs::limits_of(const protoc
     return plan_limits(request, p_.config, p_.host, io, on_disk);
 }
 
-protocol::JobWorld Jobs::world_of(const Plan& plan, std::uint32_t slot) const {
-    protocol::JobWorld world;
-    world.work_bytes = plan.work_bytes;
-    world.tmp_bytes = plan.tmp_bytes;
-    world.shm_bytes = p_.config.shm_bytes;
-    world.log_bytes = plan.log_bytes;
-    world.slot_first = p_.slots.first_uid(slot);
-    world.slot_ids = kSlotIds;
-    world.proc = plan.proc;
-    world.limits = plan.record.limits;
-    return world;
-}
-
 Task<protocol::JobWorld> Jobs::start(protocol::StartJob request, std::uint32_t uid, std::vector<Fd> descriptors) {
     const auto refused = [](const protocol::Reply& reply) {
         protocol::JobWorld world;
         world.reply = reply;
         return world;
     };
-    auto planned = plan(request);
+    auto planned = plan_job(request, p_.config, usable_bases_);
     if (!planned) {
         co_return refused(planned.error());
     }
@@ -240,32 +188,26 @@ Task<protocol::JobWorld> Jobs::start(protocol::StartJob request, std::uint32_t u
     if (!slot) {
         co_return refused(limit_refusal(protocol::LimitKind::Slots, p_.slots.count(), p_.slots.used(), 1));
     }
-    Plan plan = std::move(*planned);
+    JobPlan plan = std::move(*planned);
     plan.record.limits = *limits;
-    protocol::JobWorld world = world_of(plan, *slot);
+    protocol::JobWorld world = world_of(plan, p_.config.shm_bytes, p_.slots.first_uid(*slot));
     if ((request.flags & protocol::kStartDryRun) != 0) {
         p_.slots.give_back(*slot);
         co_return world;
     }
 
     auto job = std::make_shared<Job>(p_.loop);
-    job->record = make_job_record(uid, *slot, worker::JobKind::User);
-    job->record.limits = *limits;
-    job->record.flags = (request.flags & protocol::kStartDetached) != 0 ? worker::kJobHasLog : 0;
-    const JobId id = job->record.id;
-    plan.host_name = request.host_name.empty() ? NameText(to_string(id).substr(0, kHostNameDigits)) : request.host_name;
+    worker::JobRecord record = make_job_record(uid, *slot, worker::JobKind::User);
+    record.limits = *limits;
+    record.flags = (request.flags & protocol::kStartDetached) != 0 ? worker::kJobHasLog : 0;
+    const JobId id = record.id;
+    name_job(plan, record, request.host_name);
     for (const auto& wanted : std::span(request.volumes).first(request.volume_count)) {
-        const std::size_t index = job->volumes.size();
-        const worker::VolumeRecord& record = p_.registry.find(wanted.id)->record;
-        plan.volumes.push_back({wanted.id, record.name, wanted.target, record.size_bytes, record.inodes, record.backend, wanted.access});
-        job->record.volumes[index] = wanted.id;
-        job->record.access[index] = wanted.access;
-        job->record.targets[index] = wanted.target;
+        add_volume(plan, wanted, p_.registry.find(wanted.id)->record);
         job->volumes.push_back({wanted.id, wanted.access});
         p_.registry.attach(wanted.id, {id, wanted.access});
     }
-    job->record.volume_count = request.volume_count;
-    plan.record = job->record;
+    job->record = plan.record;
     plan.control = std::move(descriptors[protocol::kControl]);
     plan.spec = std::move(descriptors[protocol::kSpec]);
     jobs_.emplace(id, job);

@@ -15,6 +15,7 @@
 #include "broker-root/broker/doorman.h"
 #include "broker-root/broker/event_loop.h"
 #include "broker-root/broker/host.h"
+#include "broker-root/broker/job_plan.h"
 #include "broker-root/broker/news.h"
 #include "broker-root/broker/registry.h"
 #include "broker-root/broker/slots.h"
@@ -154,25 +155,7 @@ class Jobs {
     void release_dead();
 
   private:
-    struct Plan {
-        worker::JobRecord record;
-        NameText base;
-        NameText host_name;
-        std::uint64_t timeout_ns = 0;
-        std::uint64_t log_bytes = 0;
-        std::uint32_t user = 0;
-        std::uint32_t group = 0;
-        std::uint32_t volume_owner = 0; // of a system job's volume
-        std::uint32_t start_flags = 0;  // protocol::kStart…
-        protocol::ProcKind proc = protocol::ProcKind::Pids;
-        std::uint64_t work_bytes = 0;
-        std::uint64_t tmp_bytes = 0;
-        std::vector<worker::MountVolume> volumes;
-        Fd control;
-        Fd spec;
-    };
-
-    Task<std::expected<void, Failure>> launch(JobPointer job, Plan plan);
+    Task<std::expected<void, Failure>> launch(JobPointer job, JobPlan plan);
     std::expected<void, Failure> make_group(Job& job);
     static void kill_group(const Job& job);
     void remove_group(JobId id);
@@ -190,10 +173,7 @@ class Jobs {
     // Nothing: it may be attached now. A gate: wait for it and ask again. A reply: refused.
     std::expected<std::optional<Gate>, protocol::Reply> admit_volume(VolumeId id, protocol::Access access, std::uint32_t uid);
     std::expected<std::optional<Gate>, protocol::Reply> admit(const protocol::StartJob& request, std::uint32_t uid);
-    // What of a request needs no volume and no slot: the base, and what is asked for beside it.
-    [[nodiscard]] std::expected<Plan, protocol::Reply> plan(const protocol::StartJob& request) const;
     [[nodiscard]] std::expected<protocol::JobLimits, protocol::Reply> limits_of(const protocol::StartJob& request);
-    protocol::JobWorld world_of(const Plan& plan, std::uint32_t slot) const;
     Task<std::expected<void, Failure>> load_bases();
     void load_ended(const worker::LoadedJob& loaded);
     Detached remove_files(JobId id);
