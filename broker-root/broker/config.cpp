@@ -152,24 +152,33 @@ std::expected<std::string, int> read_file(const std::string& path) {
     return std::ferror(file.get()) != 0 ? std::unexpected(EIO) : std::expected<std::string, int>(std::move(text));
 }
 
-} // namespace
-
-std::expected<BrokerConfig, std::string> load_broker_config(const std::string& root) {
+BrokerConfig defaults_below(const std::string& root) {
     const Layout layout{root};
-    const std::string path = layout.configuration() + "/broker.toml";
     BrokerConfig config;
     config.bases["minimal"].directory = layout.minimal_base();
     config.bases["host"] = {layout.host_base(), protocol::ProcKind::Masked, true};
     config.memory_budget = half_of_memory();
     config.memory.value = half_of_memory();
+    return config;
+}
+
+} // namespace
+
+std::expected<BrokerConfig, std::string> load_broker_config(const std::string& root) {
+    const std::string path = Layout{root}.configuration() + "/broker.toml";
     const auto text = read_file(path);
     if (!text) {
         if (text.error() == ENOENT) {
-            return config;
+            return defaults_below(root);
         }
         return std::unexpected(fmt::format("{}: cannot be read: {}", path, std::strerror(text.error())));
     }
-    const toml::parse_result parsed = toml::parse(*text);
+    return parse_broker_config(*text, path, root);
+}
+
+std::expected<BrokerConfig, std::string> parse_broker_config(std::string_view text, const std::string& path, const std::string& root) {
+    BrokerConfig config = defaults_below(root);
+    const toml::parse_result parsed = toml::parse(text);
     const auto at = [&path](const toml::source_region& region) { return fmt::format("{}:{}: ", path, region.begin.line); };
     if (!parsed) {
         return std::unexpected(at(parsed.error().source()) + std::string(parsed.error().description()));

@@ -7,6 +7,7 @@
 #include <expected>
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "shared/protocol_messages.h"
@@ -94,6 +95,8 @@ struct BrokerConfig {
 
 // A missing file gives the defaults. An error is "FILE:LINE: sentence, with what is allowed".
 std::expected<BrokerConfig, std::string> load_broker_config(const std::string& root);
+// What load_broker_config does with the file's text. `path` is for messages only.
+std::expected<BrokerConfig, std::string> parse_broker_config(std::string_view text, const std::string& path, const std::string& root);
 
 // "cpu, memory" of protocol::kController… bits.
 std::string controller_names(std::uint32_t controllers);
