@@ -11,11 +11,10 @@
 #include <vector>
 
 #include <fmt/format.h>
-#define TOML_EXCEPTIONS 0
-#include <toml++/toml.h>
 
 #include "broker-root/layout.h"
 #include "shared/fd.h"
+#include "shared/toml.h"
 
 namespace joblet::api {
 

@@ -25,6 +25,17 @@ template <std::size_t N> std::optional<std::array<unsigned char, N>> bytes_in(co
     return found != record.end() && found->is_string() ? bytes_of<N>(found->get_ref<const std::string&>()) : std::nullopt;
 }
 
+// Of any other kind than text: empty.
+std::string text_in(const Json& record, const char* name) {
+    const auto found = record.find(name);
+    return found != record.end() && found->is_string() ? found->get<std::string>() : std::string();
+}
+
+std::uint64_t number_in(const Json& record, const char* name) {
+    const auto found = record.find(name);
+    return found != record.end() && found->is_number_unsigned() ? found->get<std::uint64_t>() : 0;
+}
+
 const unsigned char* raw(std::string_view text) {
     return reinterpret_cast<const unsigned char*>(text.data());
 }
@@ -39,23 +50,21 @@ std::optional<std::string> AuditChecker::take(std::string_view line) {
     Hash hash{};
     crypto_hash_sha256(hash.data(), raw(line), line.size());
     const Json record = Json::parse(line, nullptr, false);
-    const bool is_record = record.is_object() && record.contains("seq") && record["seq"].is_number_unsigned();
-    if (!is_record) {
+    const std::uint64_t number = record.is_object() ? number_in(record, "seq") : 0;
+    if (number == 0) { // no record: they count from 1
         if (torn_) {
             return fmt::format("what follows record {} is no record", last_);
         }
         torn_ = Torn{line.size(), hash};
         return std::nullopt;
     }
-    const std::uint64_t number = record["seq"];
     const auto previous = bytes_in<32>(record, "previous");
     if (!previous) {
         return fmt::format("record {} does not say which one it follows", number);
     }
     if (torn_) {
         // It stays in the chain: the record of the next start vouches for it
-        if (record.value("event", "") != "start" || record.value("torn_bytes", std::uint64_t{0}) != torn_->bytes ||
-            *previous != torn_->hash) {
+        if (text_in(record, "event") != "start" || number_in(record, "torn_bytes") != torn_->bytes || *previous != torn_->hash) {
             return fmt::format("the line after record {} is no record", last_);
         }
         previous_ = torn_->hash;
@@ -72,7 +81,7 @@ std::optional<std::string> AuditChecker::take(std::string_view line) {
     } else if (*previous != previous_) {
         return fmt::format("record {} was changed: {} was written after another one", last_, number);
     }
-    if (record.value("event", "") == "checkpoint") {
+    if (text_in(record, "event") == "checkpoint") {
         const auto signature = bytes_in<crypto_sign_BYTES>(record, "signature");
         const auto key = bytes_in<std::tuple_size_v<AuditKey>>(record, "key");
         const auto text = line.substr(0, line.rfind(",\"signature\":"));

@@ -9,6 +9,22 @@
 namespace joblet::cli {
 namespace {
 
+// What is deeper is no record of ours, and showing it would use up the stack.
+constexpr int kDepthMax = 8;
+
+// Discarded if the line is no JSON, or too deep.
+Json record_of(const std::string& line) {
+    bool is_deep = false;
+    Json record = Json::parse(
+        line,
+        [&is_deep](int depth, Json::parse_event_t, Json&) {
+            is_deep = is_deep || depth > kDepthMax;
+            return !is_deep;
+        },
+        false);
+    return is_deep ? Json(Json::value_t::discarded) : record;
+}
+
 std::string word_in(const Json& record, const char* name) {
     const auto found = record.find(name);
     if (found == record.end()) {
@@ -35,11 +51,11 @@ bool is_about_volume(const Json& record, const std::string& beginning) {
 } // namespace
 
 bool is_wanted(const std::string& line, const AuditList& list) {
-    const Json record = Json::parse(line, nullptr, false);
+    const Json record = record_of(line);
     if (!record.is_object() || !record.contains("seq") || !is_about_volume(record, list.volume) || !begins_with(record, "job", list.job)) {
         return false;
     }
-    if (list.uid && record.value("uid", std::uint64_t{1} << 32U) != *list.uid) {
+    if (list.uid && word_in(record, "uid") != std::to_string(*list.uid)) {
         return false;
     }
     return list.since.empty() || word_in(record, "time") >= list.since;
@@ -48,7 +64,7 @@ bool is_wanted(const std::string& line, const AuditList& list) {
 std::string render_audit(const std::vector<std::string>& lines, Format format, std::optional<unsigned> width) {
     Json records = Json::array();
     for (const auto& line : lines) {
-        records.push_back(Json::parse(line, nullptr, false));
+        records.push_back(record_of(line));
     }
     if (format != Format::Table) {
         return structured_text(records, format);

@@ -32,10 +32,8 @@ void emit_yaml(YAML::Emitter& out, const Json& value, Keys keys) {
         out << YAML::Null;
     } else if (value.is_boolean()) {
         out << value.get<bool>();
-    } else if (value.is_number_float()) {
-        out << value.dump(); // the shortest digits that say it; not those that the emitter would choose
-    } else {
-        out << value.get<std::uint64_t>();
+    } else { // the shortest digits that say it; not those that the emitter would choose
+        out << value.dump();
     }
 }
 

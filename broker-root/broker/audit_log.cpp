@@ -29,6 +29,7 @@ constexpr std::string_view kFirstWords = "{\"seq\":";
 // No record is longer: a StartJob with every volume has about 1,200 bytes
 constexpr std::size_t kLineMax = 2048;
 constexpr std::uint64_t kReservedAtOnce = std::uint64_t{256} << 10U;
+constexpr std::uint64_t kNumberMax = std::uint64_t{1} << 63U; // no log comes near it, and numbers must not begin anew
 constexpr std::uint32_t kLogMode = 0640;
 constexpr int kLockTries = 40;
 constexpr useconds_t kLockPause = 50'000;
@@ -203,7 +204,8 @@ kernel::Result<std::uint64_t> AuditLog::take_up(const Fd& file) {
         const std::string_view line = lines.substr(lines.rfind('\n') + 1);
         std::uint64_t number = 0;
         if (!line.starts_with(kFirstWords) ||
-            std::from_chars(line.data() + kFirstWords.size(), line.data() + line.size(), number).ec != std::errc()) {
+            std::from_chars(line.data() + kFirstWords.size(), line.data() + line.size(), number).ec != std::errc() || number == 0 ||
+            number >= kNumberMax) {
             return std::unexpected(EBADMSG);
         }
         next_ = number + 1;

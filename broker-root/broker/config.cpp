@@ -52,7 +52,7 @@ std::optional<Base> read_base(const toml::node& node) {
     Base base;
     const auto* table = node.as_table();
     const auto path = table != nullptr ? table->get_as<std::string>("path") : node.as_string();
-    if (path == nullptr || path->get().size() < 2 || path->get().front() != '/') {
+    if (path == nullptr || path->get().size() < 2 || path->get().front() != '/' || path->get().contains('\0')) {
         return std::nullopt;
     }
     base.directory = path->get();
@@ -139,6 +139,20 @@ std::uint64_t half_of_memory() {
     return ::sysinfo(&host) == 0 ? std::uint64_t{host.totalram} * host.mem_unit / 2 : kMiB;
 }
 
+// As TOML has it, quotes included.
+std::string quoted(std::string_view text) {
+    std::string out = "\"";
+    for (const char c : text) {
+        if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
+            out += fmt::format("\\u{:04X}", static_cast<unsigned>(c));
+        } else {
+            out += c == '"' || c == '\\' ? "\\" : "";
+            out += c;
+        }
+    }
+    return out + "\"";
+}
+
 std::expected<std::string, int> read_file(const std::string& path) {
     const File file(std::fopen(path.c_str(), "re"));
     if (!file) {
@@ -189,12 +203,10 @@ std::expected<BrokerConfig, std::string> parse_broker_config(std::string_view te
         const bool known = section.str() == "bases" || section.str() == "users" ||
                            std::ranges::any_of(keys, [&section](const Key& key) { return key.section == section.str(); });
         if (table == nullptr || !known) {
-            return std::unexpected(
-                at(section.source()) +
-                fmt::format(
-                    "'{}' is unknown; the sections socket, admins, workers, slots, jobs, bases, volumes, cgroups, limits and users are "
-                    "allowed",
-                    section.str()));
+            return std::unexpected(at(section.source()) + fmt::format("'{}' is unknown; the sections socket, admins, workers, slots, jobs, "
+                                                                      "bases, volumes, audit, cgroups, limits and users are "
+                                                                      "allowed",
+                                                                      section.str()));
         }
         if (section.str() == "bases") {
             if (auto done = read_bases(*table, [&at](const toml::node& node) { return at(node.source()); }, config); !done) {
@@ -251,7 +263,7 @@ std::string print_broker_config(const BrokerConfig& config) {
     out += "\n[bases]\n# directories whose bin, sbin, lib, lib64, usr and etc a job sees, read-only: name = \"/absolute/path\"\n";
     for (const auto& [name, base] : config.bases) {
         if (!base.is_host) { // which has no directory to be named
-            out += fmt::format("{} = {{ path = \"{}\", proc = \"{}\" }}\n", name, base.directory,
+            out += fmt::format("{} = {{ path = {}, proc = \"{}\" }}\n", quoted(name), quoted(base.directory),
                                base.proc == protocol::ProcKind::Masked ? "masked" : "pids");
         }
     }

@@ -108,12 +108,13 @@ constexpr ResourceWords kCpuWords = {protocol::kCpuMilliMin, "a number of CPUs f
                                      [](std::uint64_t value) { return fmt::format("{:.3f}", static_cast<double>(value) / 1000); }};
 
 Key size(std::string_view section, std::string_view name, std::string_view comment,
-         const std::function<std::uint64_t&(BrokerConfig&)>& field, std::uint64_t low) {
+         const std::function<std::uint64_t&(BrokerConfig&)>& field, std::uint64_t low, std::uint64_t high = INT64_MAX) {
     return {section, name, comment,
             [=](const toml::node& node, BrokerConfig& config) -> std::expected<void, std::string> {
                 const auto value = read_size(node);
-                if (!value || *value < low) {
-                    return std::unexpected(fmt::format("a size in quotes of at least {}: {}", format_size(low), kSizeForms));
+                if (!value || *value < low || *value > high) {
+                    const std::string most = high == INT64_MAX ? "" : fmt::format(" and at most {}", format_size(high));
+                    return std::unexpected(fmt::format("a size in quotes of at least {}{}: {}", format_size(low), most, kSizeForms));
                 }
                 field(config) = *value;
                 return {};
@@ -359,19 +360,23 @@ std::vector<Key> make_keys() {
             kSlotCount),
         size(
             "jobs", "work_size", "size of /work, the working directory of a job, gone with it", [](C& c) -> auto& { return c.work_bytes; },
-            kMiB),
+            kMiB, protocol::kVolumeSizeMax),
         size(
-            "jobs", "tmp_size", "size of a job's /tmp", [](C& c) -> auto& { return c.tmp_bytes; }, 64 * kKiB),
+            "jobs", "tmp_size", "size of a job's /tmp", [](C& c) -> auto& { return c.tmp_bytes; }, 64 * kKiB, protocol::kVolumeSizeMax),
         size(
-            "jobs", "shm_size", "size of a job's /dev/shm", [](C& c) -> auto& { return c.shm_bytes; }, 64 * kKiB),
+            "jobs", "shm_size", "size of a job's /dev/shm", [](C& c) -> auto& { return c.shm_bytes; }, 64 * kKiB, protocol::kVolumeSizeMax),
         size(
-            "jobs", "work_size_max", "largest /work that a user may ask for", [](C& c) -> auto& { return c.work_bytes_max; }, kMiB),
+            "jobs", "work_size_max", "largest /work that a user may ask for", [](C& c) -> auto& { return c.work_bytes_max; }, kMiB,
+            protocol::kVolumeSizeMax),
         size(
-            "jobs", "tmp_size_max", "largest /tmp that a user may ask for", [](C& c) -> auto& { return c.tmp_bytes_max; }, 64 * kKiB),
+            "jobs", "tmp_size_max", "largest /tmp that a user may ask for", [](C& c) -> auto& { return c.tmp_bytes_max; }, 64 * kKiB,
+            protocol::kVolumeSizeMax),
         size(
-            "jobs", "log_size", "what the log of a detached job keeps", [](C& c) -> auto& { return c.log_bytes; }, 64 * kKiB),
+            "jobs", "log_size", "what the log of a detached job keeps", [](C& c) -> auto& { return c.log_bytes; }, 64 * kKiB,
+            protocol::kVolumeSizeMax),
         size(
-            "jobs", "log_size_max", "largest log that a user may ask for", [](C& c) -> auto& { return c.log_bytes_max; }, 64 * kKiB),
+            "jobs", "log_size_max", "largest log that a user may ask for", [](C& c) -> auto& { return c.log_bytes_max; }, 64 * kKiB,
+            protocol::kVolumeSizeMax),
         resource(
             "memory",
             "memory of a job that does not ask, none of it swapped away unless asked for; built-in: half of the host's, where it can be "

@@ -9,11 +9,8 @@
 #include <string_view>
 #include <vector>
 
-#define TOML_EXCEPTIONS 0
-#define TOML_HEADER_ONLY 1
-#include <toml++/toml.h>
-
 #include "broker-root/broker/config.h"
+#include "shared/toml.h"
 
 namespace joblet {
 
