@@ -7,6 +7,7 @@ int main(int argc, char** argv) {
         return 2;
     }
     joblet::fuzz::add_boundary_seeds(argv[1]);
+    joblet::fuzz::add_client_seeds(argv[1]);
     joblet::fuzz::add_text_seeds(argv[1]);
     return 0;
 }
