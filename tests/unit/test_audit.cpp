@@ -213,6 +213,27 @@ TEST_CASE("each change is found, with the record it begins at") {
     CHECK(mentions(place.problem(), "no record"));
 }
 
+TEST_CASE("a field of another kind, a number that no record has and what is nested deeply are found, and end nothing") {
+    const Place place;
+    write_some(place);
+    const auto good = lines_of(place.text());
+    const std::string deep = std::string(50'000, '[') + std::string(50'000, ']');
+    for (const std::string& line :
+         {std::string(R"({"seq":"6"})"), std::string(R"({"seq":0})"), std::string(R"({"seq":-6})"), std::string(R"({"seq":6.5})"),
+          std::string(R"({"seq":6,"previous":7})"), std::string(R"({"seq":6,"event":7,"previous":[]})"), R"({"seq":)" + deep + "}",
+          R"({"seq":6,"previous":)" + deep + "}", deep}) {
+        CAPTURE(line.substr(0, 40));
+        auto lines = good;
+        lines[5] = line;
+        place.write(joined(lines));
+        CHECK(place.problem().has_value());
+        for (const auto format : {cli::Format::Table, cli::Format::Json, cli::Format::Yaml}) {
+            CHECK_FALSE(cli::render_audit({line}, format, std::nullopt).empty());
+        }
+        CHECK_FALSE(cli::is_wanted(line, {.uid = 5}));
+    }
+}
+
 TEST_CASE("a log whose records were written anew needs the key to be signed") {
     const Place place;
     write_some(place);

@@ -294,6 +294,17 @@ TEST_CASE("without broker.toml the defaults hold, and the printed configuration 
     CHECK(load_broker_config("/var/tmp/there-is-no-such-root").has_value());
 }
 
+TEST_CASE("a base whose path has quotes and control characters reads back from the printed configuration") {
+    const ConfiguredRoot root("[bases]\nweb = \"/srv/\\\"we\\\\b\\\"\\u0001\"\n");
+    const auto config = load_broker_config(root.path());
+    REQUIRE_MESSAGE(config.has_value(), (config ? "" : config.error()));
+    CHECK(config->bases.at("web").directory == "/srv/\"we\\b\"\x01");
+    const ConfiguredRoot again(print_broker_config(*config));
+    const auto reread = load_broker_config(again.path());
+    REQUIRE_MESSAGE(reread.has_value(), (reread ? "" : reread.error()));
+    CHECK(reread->bases.at("web").directory == config->bases.at("web").directory);
+}
+
 TEST_CASE("values of broker.toml are taken") {
     const ConfiguredRoot root("[socket]\nmode = \"0660\"\ngroup = \"root\"\nallowed_users = [0, \"root\", 1000]\n[jobs]\nwork_size = "
                               "\"2MiB\"\n[workers]\ncount = 2\n[bases]\nweb = \"/srv/web\"\n[limits]\nvolumes = 3\n");
@@ -403,6 +414,10 @@ TEST_CASE("a bad key or value is refused with file, line and what is allowed") {
              Row{"[workers]\nnumber = 4\n", ":2: ", "count, order_seconds"},
              Row{"[jobs]\nwork_size = \"0\"\n", ":2: ", "at least"},
              Row{"[jobs]\nwork_size = 1048576\n", ":2: ", "quotes"},
+             Row{"[jobs]\nwork_size = \"2PiB\"\n", ":2: ", "at most"},
+             Row{"[jobs]\n\u00e4 = 1\n", ":2: ", ""}, // outside of quotes: the parser must not be led astray
+             Row{"\u1680[jobs]\n", ":1: ", ""},
+             Row{"[bases]\nweb = \"/srv/\\u0000web\"\n", ":2: ", "absolute path"},
              Row{"[slots]\nfirst = 1879048193\n", ": ", "multiple of 65536"},
              Row{"[slots]\nfirst = 2147287040\ncount = 10\n", ": ", "end at or below"},
              Row{"[bases]\nweb = \"relative\"\n", ":2: ", "absolute path"},
