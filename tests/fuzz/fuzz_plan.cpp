@@ -179,6 +179,10 @@ void check_plan(const StartJob& request, std::uint32_t host_bits) {
         require(plan.error().code != ErrorCode::Ok, "a refusal says why");
         return;
     }
+    require(plan->base.string() != "broken", "a base that cannot be used is none");
+    require((request.flags & kStartHostNetwork) == 0 || config.host_network, "nobody has the host's network where root does not give it");
+    require(plan->work_bytes <= config.work_bytes_max && plan->tmp_bytes <= config.tmp_bytes_max && plan->log_bytes <= config.log_bytes_max,
+            "nobody has more than root allows");
     IoLimits io;
     bool on_disk = false;
     for (const auto& wanted : std::span(request.volumes).first(request.volume_count)) {

@@ -106,6 +106,10 @@ void add_plan(Seeds seeds) {
                                0};
     }
     seeds.add("StartJob-full", request_prefix(start.kType, 0x30F) + raw(start));
+    start.flags = kStartHostNetwork;
+    start.log_bytes = 0;                                                                 // not detached
+    seeds.add("StartJob-host-network", request_prefix(start.kType, 0x31F) + raw(start)); // as root gives it
+    seeds.add("StartJob-no-host-network", request_prefix(start.kType, 0x30F) + raw(start));
 }
 
 // ---- records
