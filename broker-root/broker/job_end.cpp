@@ -206,18 +206,8 @@ Detached Jobs::finish(JobPointer job) {
     for (int tries = 1; finished.lost && tries < kFinishTries; ++tries) {
         finished = co_await p_.workers.order(finish_order);
     }
-    // Somebody has its mount namespace open, or an unmount takes its time: both end some day
-    for (std::chrono::milliseconds pause{1000}; !finished.lost && finished.answer.code == ErrorCode::InUse;
-         pause = std::min(2 * pause, kLongestPause)) {
-        if (!job->settled.await_ready()) {
-            log::error(fmt::format("the volumes of job {}, which has ended, are still mounted somewhere; they stay in use", to_string(id)));
-            job->settled.open();
-        }
-        const Gate over(p_.loop);
-        p_.loop.after(pause, [over] { over.open(); });
-        co_await over;
-        finished = co_await p_.workers.order(finish_order);
-    }
+    // Somebody has a descriptor of it open, or an unmount takes its time
+    const bool is_mounted = !finished.lost && finished.answer.code == ErrorCode::InUse;
     if (!finished.ok()) {
         log::error(fmt::format("job {} could not be cleared away: {}", to_string(id), step_phrase(finished.answer.step)));
     }
@@ -229,7 +219,8 @@ Detached Jobs::finish(JobPointer job) {
         p_.registry.detach(attached.id, id);
         if (Volume* volume = p_.registry.find(attached.id)) {
             // Nobody knows what became of its mount: nobody may have it before an operator has looked
-            volume->quarantined = volume->quarantined || !finished.ok();
+            volume->quarantined = volume->quarantined || (!finished.ok() && !is_mounted);
+            volume->still_mounted += is_mounted ? 1 : 0;
             volume->record.last_used_ns = std::max(volume->record.last_used_ns, job->exit.ended_ns);
             volume->record_is_stale = true;
             p_.news.volume_changed(*volume);
@@ -246,6 +237,31 @@ Detached Jobs::finish(JobPointer job) {
     }
     record_end(*job);
     job->settled.open();
+    if (is_mounted) {
+        wait_for_unmount(job);
+    }
+}
+
+Detached Jobs::wait_for_unmount(JobPointer job) {
+    worker::FinishJob order;
+    order.id = job->record.id;
+    order.at_once = 1; // the workers are everybody's
+    WorkerReply finished;
+    std::chrono::milliseconds pause{1000};
+    do {
+        const Gate over(p_.loop);
+        p_.loop.after(pause, [over] { over.open(); });
+        co_await over;
+        pause = std::min(2 * pause, kLongestPause);
+        finished = co_await p_.workers.order(order);
+    } while (finished.lost || finished.answer.code == ErrorCode::InUse);
+    for (const auto& attached : job->volumes) {
+        if (Volume* volume = p_.registry.find(attached.id)) {
+            --volume->still_mounted;
+            volume->quarantined = volume->quarantined || !finished.ok();
+            p_.news.volume_changed(*volume);
+        }
+    }
 }
 
 void Jobs::record_end(const Job& job) {

@@ -110,7 +110,7 @@ std::expected<std::optional<Gate>, protocol::Reply> Jobs::admit_volume(VolumeId 
     if (volume->change && volume->change->moves) {
         return volume->change->over;
     }
-    if (volume->quarantined) {
+    if (volume->is_quarantined()) {
         return refused(ErrorCode::Quarantined);
     }
     const auto holder = Registry::conflict(*volume, access);

@@ -165,6 +165,8 @@ class Jobs {
     void read_status(const JobPointer& job);
     Task<bool> emptied(JobPointer job);
     Detached finish(JobPointer job);
+    // Of a job that has ended, whose volumes are still mounted somewhere: nobody gets them before that is over.
+    Detached wait_for_unmount(JobPointer job);
     Task<ExitRecord> recorded_exit(JobPointer job);
     void forget_oldest_ended();
     void tell(const Job& job) const;

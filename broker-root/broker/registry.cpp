@@ -5,7 +5,7 @@
 namespace joblet::broker {
 
 protocol::VolumeStatus Volume::status() const {
-    if (quarantined) {
+    if (is_quarantined()) {
         return protocol::VolumeStatus::Quarantined;
     }
     if (trashed) {

@@ -32,12 +32,16 @@ struct Volume {
     worker::VolumeRecord record;
     std::string labels; // the blob, unread
     bool quarantined = false;
+    std::uint32_t still_mounted = 0; // by jobs that have ended: until their mounts are gone it counts as quarantined
     bool trashed = false;
     bool no_swap = false;         // Memory: the kernel keeps it out of swap
     bool record_is_stale = false; // something in it moved on since it was written, which a crash may take back
     std::optional<VolumeChange> change;
     std::vector<Holder> holders;
 
+    [[nodiscard]] bool is_quarantined() const {
+        return quarantined || still_mounted != 0;
+    }
     [[nodiscard]] protocol::VolumeStatus status() const;
 };
 

@@ -79,7 +79,7 @@ Task<protocol::VolumeMeasure> Volumes::measure(protocol::MeasureVolume request, 
         co_return out;
     }
     const Volume& volume = (*change)->volume();
-    if (volume.quarantined) {
+    if (volume.is_quarantined()) {
         out.reply = about(request.id, refusal(ErrorCode::Quarantined));
         co_return out;
     }
@@ -133,7 +133,7 @@ Task<protocol::Reply> Volumes::resize(protocol::ResizeVolume request, Client cli
     }
     Volume& volume = (*change)->volume();
     co_await let_go_of_ended(volume);
-    if (volume.trashed || volume.quarantined) {
+    if (volume.trashed || volume.is_quarantined()) {
         co_return about(id, refusal(volume.trashed ? ErrorCode::NotFound : ErrorCode::Quarantined));
     }
     const auto planned = resized(volume, request);
@@ -163,7 +163,12 @@ Task<protocol::Reply> Volumes::resize(protocol::ResizeVolume request, Client cli
     p_.registry.charge(owner, more);
     p_.registry.hold_memory(owner, promised);
     const bool has_image_to_replace = after.backend == Backend::Image && volume.holders.empty();
-    const auto done = has_image_to_replace ? co_await replace_image(volume, after) : co_await set_limits(volume, after);
+    std::expected<void, protocol::Reply> done; // not with ?:, of which g++ 12 can carry out the operand that is not chosen, too
+    if (has_image_to_replace) {
+        done = co_await replace_image(volume, after);
+    } else {
+        done = co_await set_limits(volume, after);
+    }
     if (!done) {
         p_.registry.discharge(owner, more);
         p_.registry.release_memory(owner, promised);

@@ -58,7 +58,7 @@ Detached Volumes::remove_idle_memory_volumes() {
     const std::int64_t before = realtime_ns() - timeout.count();
     std::vector<std::pair<VolumeId, std::uint32_t>> idle;
     for (const auto& [id, volume] : p_.registry.all()) {
-        if (volume.record.type == protocol::VolumeType::Memory && volume.holders.empty() && !volume.change && !volume.quarantined &&
+        if (volume.record.type == protocol::VolumeType::Memory && volume.holders.empty() && !volume.change && !volume.is_quarantined() &&
             (volume.record.flags & protocol::kVolumeProtected) == 0 &&
             std::max(volume.record.created_ns, volume.record.last_used_ns) < before) {
             idle.emplace_back(id, volume.record.owner_uid);
@@ -85,7 +85,7 @@ Detached Volumes::remove_idle_memory_volumes() {
 Detached Volumes::write_stale_records() {
     std::vector<VolumeId> stale;
     for (const auto& [id, volume] : p_.registry.all()) {
-        if (volume.record_is_stale && !volume.trashed && !volume.quarantined && stale.size() < kFlushAtOnce) {
+        if (volume.record_is_stale && !volume.trashed && !volume.is_quarantined() && stale.size() < kFlushAtOnce) {
             stale.push_back(id);
         }
     }

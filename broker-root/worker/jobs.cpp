@@ -226,7 +226,9 @@ Outcome<void> Jobs::detach(const DetachVolume& order, int mount_namespace) const
     return written ? Outcome<void>() : failed(Step::DetachVolume, written.error());
 }
 
-Outcome<void> Jobs::finish(const JobId& id, std::vector<Fd> descriptors) const {
+Outcome<void> Jobs::finish(const FinishJob& order, std::vector<Fd> descriptors) const {
+    const JobId& id = order.id;
+    const auto patience = order.at_once != 0 ? std::chrono::milliseconds(0) : kUnmountPatience;
     descriptors.clear(); // unmounts what nothing else holds
     if (const auto record = running_record_of(own_.running_jobs, id)) {
         for (std::size_t i = 0; i < record->volume_count; ++i) {
@@ -234,7 +236,7 @@ Outcome<void> Jobs::finish(const JobId& id, std::vector<Fd> descriptors) const {
                 continue; // other jobs may be reading it
             }
             const Place place = is_system(*record) ? Place::Trash : Place::Volumes;
-            if (auto free = store_.wait_until_free(record->volumes[i], kUnmountPatience, place); !free) {
+            if (auto free = store_.wait_until_free(record->volumes[i], patience, place); !free) {
                 return free;
             }
         }

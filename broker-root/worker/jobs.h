@@ -31,7 +31,7 @@ class Jobs {
     [[nodiscard]] Outcome<std::optional<protocol::Device>> attach(const AttachVolume& order, int user_namespace, int mount_namespace) const;
     [[nodiscard]] Outcome<void> detach(const DetachVolume& order, int mount_namespace) const;
     // InUse, and the record stays, if a volume that the job could write is still attached after some seconds.
-    [[nodiscard]] Outcome<void> finish(const JobId& id, std::vector<Fd> descriptors) const;
+    [[nodiscard]] Outcome<void> finish(const FinishJob& order, std::vector<Fd> descriptors) const;
     [[nodiscard]] Outcome<void> release(const JobId& id) const;
     [[nodiscard]] Outcome<std::array<Fd, kLogFiles.size()>> open_log(const JobId& id) const;
     Outcome<void> load(bool remove_leftovers, const std::function<void(const LoadedJob&)>& tell) const;

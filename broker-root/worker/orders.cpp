@@ -35,6 +35,9 @@ bool is_sound(const LoadVolumes&) {
 bool is_sound(const LoadJobs& order) {
     return order.zero == 0 && is_flag(order.remove_leftovers);
 }
+bool is_sound(const FinishJob& order) {
+    return !order.id.is_none() && order.zero == 0 && is_flag(order.at_once);
+}
 bool is_sound(const LoadBases&) {
     return true;
 }
@@ -79,8 +82,8 @@ bool is_sound(const SetLabels& order) {
     return !order.id.is_none() && order.zero == 0 && are_labels(order.labels, order.labels_size);
 }
 template <class O>
-concept OnlyNamesAnId = std::is_same_v<O, DiscardStaging> || std::is_same_v<O, EmptyTrash> || std::is_same_v<O, FinishJob> ||
-                        std::is_same_v<O, ReleaseJob> || std::is_same_v<O, OpenLog>;
+concept OnlyNamesAnId =
+    std::is_same_v<O, DiscardStaging> || std::is_same_v<O, EmptyTrash> || std::is_same_v<O, ReleaseJob> || std::is_same_v<O, OpenLog>;
 bool is_sound(const OnlyNamesAnId auto& order) {
     return !order.id.is_none();
 }

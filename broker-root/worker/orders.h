@@ -264,11 +264,14 @@ struct DetachVolume {
 };
 
 // After the job's end: removes /run/joblet/jobs/<id> and closes the descriptors that come with it (any
-// number; the mount namespace among them), which unmounts its volumes; answers when loop devices and mounts are gone.
+// number; the mount namespace among them), which unmounts its volumes; answers when loop devices and mounts are gone. InUse, and the
+// record stays: they are not, after some seconds, or with `at_once` now.
 struct FinishJob {
     static constexpr auto kType = OrderType::FinishJob;
     OrderHeader header;
     JobId id;
+    std::uint32_t at_once = 0; // 0 or 1
+    std::uint32_t zero = 0;
 };
 // Two descriptors, O_RDONLY: the log files of /opt/joblet/jobs/<id>. NotFound if it has none.
 struct OpenLog {

@@ -244,7 +244,7 @@ bool Service::carry_out(const DetachVolume& order, Descriptors& descriptors) {
 }
 
 bool Service::carry_out(const FinishJob& order, Descriptors& descriptors) {
-    return send_message(broker_, answer_to(order, jobs_.finish(order.id, std::move(descriptors))), {}, Wait::Yes);
+    return send_message(broker_, answer_to(order, jobs_.finish(order, std::move(descriptors))), {}, Wait::Yes);
 }
 
 bool Service::carry_out(const ReleaseJob& order, Descriptors&) {

@@ -71,7 +71,10 @@ void AuditView::take(const nlohmann::json& record) {
     const std::string event = record.value("event", "");
     if (event == "api_ended") {
         const std::string why = record.value("why", "");
-        if (partings_.empty() || (partings_.front().empty() ? why == "closed" : why != partings_.front())) {
+        const auto is_expected = [&why](const std::string& word) {
+            return word == kAnyParting || (word.empty() ? why != "closed" : why == word);
+        };
+        if (partings_.empty() || !is_expected(partings_.front())) {
             wrong_.push_back(fmt::format("the end of an API is on record as '{}', expected was '{}'", why,
                                          partings_.empty() ? "none" : partings_.front()));
         }

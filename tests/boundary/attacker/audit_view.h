@@ -7,11 +7,15 @@
 #include <deque>
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "tests/boundary/attacker/model.h"
 
 namespace joblet::testing {
+
+// Instead of a word on record: whichever.
+inline constexpr std::string_view kAnyParting = "*";
 
 class AuditView {
   public:

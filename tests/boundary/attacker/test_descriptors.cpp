@@ -151,7 +151,8 @@ TEST_CASE("what waits in a control socket is no way to anything: nothing, too mu
     auto request = job_request({scene.memory}, 0);
     (void)attack.send(scene.alice, request, {attack.end().socket(), input.spec.get()});
     if (attack.end().is_ended(seconds(5))) {
-        attack.must_be_ended("the boundary as a control socket");
+        // For what a stage said there, or for having hung up, as a stage does that finds no hello
+        attack.must_be_ended("the boundary as a control socket", std::string(kAnyParting));
     } else {
         attack.die();
     }
