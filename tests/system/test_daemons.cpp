@@ -262,6 +262,11 @@ TEST_CASE("a volume whose mount somebody keeps after the end of its job is nobod
     CHECK(becomes_true([&status] { return status() == "quarantined"; }, seconds(30)));
     CHECK(here.job_groups().empty()); // what was the job's can be had by the next one
     CHECK(here.shell({"-v", "data:/data"}, "true").status == 125);
+    // Also for a broker that was not there when the job ended
+    here.kill_daemons("joblet-broker");
+    REQUIRE(here.wait_ready());
+    CHECK(status() != "available");
+    CHECK(here.shell({"-v", "data:/data"}, "true").status == 125);
     kept.reset();
     CHECK(becomes_true([&status] { return status() == "available"; }, seconds(30)));
     CHECK(here.shell({"-v", "data:/data"}, "true").status == 0);
