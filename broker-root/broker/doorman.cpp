@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <cstring>
 #include <vector>
@@ -41,6 +42,12 @@ protocol::ConnectionNumber first_number() {
     protocol::ConnectionNumber number = 0;
     std::memcpy(&number, bytes.data(), sizeof number);
     return (number & 0x7fffffff00000000ULL) + 1;
+}
+
+// That he hung up is known at once to the kernel, and to the loop when it comes to it: after requests that are already there.
+bool is_gone(const Fd& client) {
+    const msghdr nothing{}; // no byte: nothing reaches him, and without him it is an error
+    return ::sendmsg(client.get(), &nothing, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 && errno == EPIPE;
 }
 
 } // namespace
@@ -129,7 +136,10 @@ void Doorman::tell_refusal(std::uint32_t uid, std::string_view why) {
 
 const Client* Doorman::find(protocol::ConnectionNumber number) const {
     const auto found = open_.find(number);
-    return found == open_.end() || found->second.is_refused ? nullptr : &found->second.client;
+    if (found == open_.end() || found->second.is_refused || is_gone(found->second.duplicate)) {
+        return nullptr;
+    }
+    return &found->second.client;
 }
 
 protocol::ConnectionRefusal Doorman::refusal_of(const Client& client) const {

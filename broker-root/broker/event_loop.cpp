@@ -91,8 +91,9 @@ void EventLoop::run() {
         }
         for (int i = 0; i < count; ++i) {
             const auto& event = events[static_cast<std::size_t>(i)];
+            const std::uint64_t watch = event.data.u64; // packed: nothing may refer to it
             // The copy keeps the callback alive while it runs, also if it forgets its own watch
-            if (const auto found = watches_.find(event.data.u64); found != watches_.end()) {
+            if (const auto found = watches_.find(watch); found != watches_.end()) {
                 const auto watched = found->second;
                 watched->callback(event.events);
             }

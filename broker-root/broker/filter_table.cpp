@@ -23,7 +23,7 @@ constexpr SyscallRule kTable[] = {
     {__NR_rt_sigreturn, "rt_sigreturn", "return from a signal handler"},
     // ---- talking
     {__NR_recvmsg, "recvmsg", "requests, answers, reports"},
-    {__NR_sendmsg, "sendmsg", "orders, replies, news"},
+    {__NR_sendmsg, "sendmsg", "orders, replies, news; no byte, to see whether a client is still there"},
     {__NR_accept4, "accept4", "clients of api.sock"},
     {__NR_getsockopt, "getsockopt", "SO_PEERCRED of a client; the kind of a control socket", {arg_is32(1, SOL_SOCKET)}},
     {__NR_shutdown, "shutdown", "a connection whose API is gone"},

@@ -1,5 +1,4 @@
 // What a job looks like from inside, started by the real spawner.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
 #include <algorithm>

@@ -1,5 +1,4 @@
 // How joblet-worker starts, serves and ends.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
 #include <sys/statvfs.h>

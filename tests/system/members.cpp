@@ -42,6 +42,16 @@ void add(std::vector<Member>& out, pid_t pid, Group group) {
         return; // gone, or a zombie
     }
     auto process = finished(kind_of(status["Name"], group), status);
+    if (!process.empty()) {
+        // The kernel writes its capabilities first and its filters last, and it may have finished in between
+        status = status_of(pid);
+        if (!status.contains("Seccomp_filters")) {
+            return;
+        }
+        if (finished(kind_of(status["Name"], group), status) != process) {
+            process.clear();
+        }
+    }
     out.push_back({pid, std::move(process), std::move(status)});
 }
 

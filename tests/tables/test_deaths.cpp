@@ -1,5 +1,4 @@
 // The same filters in the kernel: a child installs one and makes a call that it does not have.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
 #include <sys/prctl.h>
