@@ -30,8 +30,9 @@ TEST_SUITE_BEGIN("cases");
 namespace {
 
 // What one user may do in a conversation: make a volume, start a job that ends at once.
+// After opening(): two calls
 Bytes create_and_run(const std::string& name) {
-    auto bytes = opening() + call(kFirstFreeQuestion, kVolumesQuestion, capnp::typeId<rpc::VolumeService>(), 0,
+    auto bytes = call(kFirstFreeQuestion, kVolumesQuestion, capnp::typeId<rpc::VolumeService>(), 0,
                                   [&name](capnp::rpc::Payload::Builder payload) {
                                       auto params = payload.getContent().initAs<rpc::VolumeService::CreateVolumeParams>();
                                       params.setName(name);
@@ -162,13 +163,26 @@ TEST_CASE("case_22: a user id that does not parse, or overflows, is refused and 
 TEST_CASE("case_24: a client that dies after any byte of its conversation leaves a whole thing or none, and never root's") {
     const Installation here;
     here.create("hers", "1MiB", "memory", kAlice);
-    const auto whole = create_and_run("v0000");
+    const auto whole = opening() + create_and_run("v0000");
     const std::size_t step = is_long() ? 1 : 16;
     int number = 0;
     for (std::size_t length = 0; length <= whole.size(); length += step) {
         HostileClient client(here);
-        const auto bytes = create_and_run(fmt::format("v{:04}", ++number));
+        const auto bytes = opening() + create_and_run(fmt::format("v{:04}", ++number));
         client.send(std::span(bytes).first(length));
+    }
+    // What has been passed on, and is judged when nobody is there any more in whose name
+    const pid_t broker = here.daemons("joblet-broker").front();
+    for (int i = 0; i < 4; ++i) {
+        {
+            HostileClient client(here);
+            client.send(opening());
+            REQUIRE(client.take(seconds(1)) > 0); // it is known, and served
+            ::kill(broker, SIGSTOP);
+            client.send(create_and_run(fmt::format("late{}", i)));
+            std::this_thread::sleep_for(milliseconds(100));
+        }
+        ::kill(broker, SIGCONT);
     }
     // and rnx, at any moment
     auto random = random_source("killed at any moment");
@@ -186,6 +200,7 @@ TEST_CASE("case_24: a client that dies after any byte of its conversation leaves
     for (const json& volume : volumes) {
         CAPTURE(volume.dump());
         CHECK((volume["owner"] == kMallory || volume["name"] == "hers"));
+        CHECK(!volume["name"].get<std::string>().starts_with("late"));
         CHECK(volume["status"] == "available");
     }
     for (const json& job : here.json_of({"job", "list", "--all-users"})) {
