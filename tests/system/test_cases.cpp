@@ -32,13 +32,13 @@ namespace {
 // What one user may do in a conversation: make a volume, start a job that ends at once.
 // After opening(): two calls
 Bytes create_and_run(const std::string& name) {
-    auto bytes = call(kFirstFreeQuestion, kVolumesQuestion, capnp::typeId<rpc::VolumeService>(), 0,
-                                  [&name](capnp::rpc::Payload::Builder payload) {
-                                      auto params = payload.getContent().initAs<rpc::VolumeService::CreateVolumeParams>();
-                                      params.setName(name);
-                                      params.setSizeBytes(1 << 20U);
-                                      params.setType(rpc::VolumeType::MEMORY);
-                                  });
+    auto bytes =
+        call(kFirstFreeQuestion, kVolumesQuestion, capnp::typeId<rpc::VolumeService>(), 0, [&name](capnp::rpc::Payload::Builder payload) {
+            auto params = payload.getContent().initAs<rpc::VolumeService::CreateVolumeParams>();
+            params.setName(name);
+            params.setSizeBytes(1 << 20U);
+            params.setType(rpc::VolumeType::MEMORY);
+        });
     return std::move(bytes) +
            call(kFirstFreeQuestion + 1, kJobsQuestion, capnp::typeId<rpc::JobService>(), kRun, [](capnp::rpc::Payload::Builder payload) {
                auto request = payload.getContent().initAs<rpc::JobService::RunParams>().initRequest();

@@ -18,6 +18,8 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "tests/system/vm_parts.h"
+
 namespace joblet::testing {
 
 namespace fs = std::filesystem;
@@ -86,6 +88,10 @@ Attack::Attack(const std::string& more_configuration) {
                                       "[volumes]\ntrash_retention = \"1h\"\ncleaner_interval = \"1s\"\n{}",
                                       kAdmin, more_configuration);
     options.binaries = programs_.directory();
+    if (has_quota_store()) {
+        options.arguments = {"--enable-controllers"};
+        options.store = {quota_kind(), "320M"};
+    }
     options.is_ready = [this](const Installation&) {
         if (!end_) {
             end_ = programs_.next(milliseconds(100));

@@ -1,10 +1,17 @@
 #include "tests/boundary/attacker/kernel_view.h"
 
+#include <doctest/doctest.h>
+
+#include <fcntl.h>
+#include <linux/quota.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <climits>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <set>
@@ -14,7 +21,9 @@
 #include <fmt/format.h>
 
 #include "broker-root/worker/record.h"
+#include "shared/fd.h"
 #include "tests/boundary/attacker/mount_table.h"
+#include "tests/system/vm_parts.h"
 
 namespace joblet::testing {
 
@@ -74,6 +83,25 @@ std::set<std::string> names_in(const std::string& directory) {
     return out;
 }
 
+// All rows of projects that have anything, but for those of files without a project. As quotactl_fd(2) says.
+std::vector<if_nextdqblk> quota_rows(const std::string& store) {
+    std::vector<if_nextdqblk> out;
+    const Fd directory(::open(store.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    for (std::uint32_t from = 1; from != 0;) {
+        if_nextdqblk row{};
+        if (::syscall(SYS_quotactl_fd, directory.get(), QCMD(Q_GETNEXTQUOTA, PRJQUOTA), from, &row) != 0) {
+            REQUIRE_MESSAGE(errno == ENOENT, std::strerror(errno)); // no more
+            break;
+        }
+        if (row.dqb_bhardlimit != 0 || row.dqb_bsoftlimit != 0 || row.dqb_ihardlimit != 0 || row.dqb_isoftlimit != 0 ||
+            row.dqb_curspace != 0 || row.dqb_curinodes != 0) {
+            out.push_back(row);
+        }
+        from = row.dqb_id + 1;
+    }
+    return out;
+}
+
 void compare_sets(const char* what, const std::set<std::string>& there, const std::set<std::string>& expected,
                   std::vector<std::string>& out) {
     for (const auto& one : there) {
@@ -89,6 +117,11 @@ void compare_sets(const char* what, const std::set<std::string>& there, const st
 }
 
 } // namespace
+
+bool has_quota_store() {
+    const char* const store = std::getenv("JOBLET_TEST_STORE"); // NOLINT(concurrency-mt-unsafe): nobody sets it
+    return store != nullptr && std::string_view(store) != "none";
+}
 
 bool KernelView::daemons_are_ready(const Installation& here) {
     for (const char* const name : kDaemons) {
@@ -187,6 +220,11 @@ void KernelView::compare_store(const Model& model, std::vector<std::string>& out
         std::set<std::string> files = {"record"};
         if (record->backend == protocol::Backend::Image) {
             files.insert("image");
+        } else if (record->backend == protocol::Backend::ProjectQuota) {
+            files.insert("project");
+        }
+        if (has_quota_store() && volume.type == protocol::VolumeType::Filesystem && record->backend != protocol::Backend::ProjectQuota) {
+            complain("it has no quota, where there are some");
         }
         auto there = names_in(directory);
         there.erase("labels"); // there when there are any
@@ -218,6 +256,36 @@ void KernelView::compare_groups(const Model& model, std::vector<std::string>& ou
     }
     const auto groups = here_.job_groups();
     compare_sets("groups of jobs", {groups.begin(), groups.end()}, alive, out);
+}
+
+// Each volume that is there, in the trash or not, has a row with its size for a limit; nothing else has one.
+void KernelView::compare_quotas(const Model& model, std::vector<std::string>& out) const {
+    std::map<std::uint32_t, const ModelVolume*> expected;
+    for (const auto& [id, volume] : model.volumes()) {
+        const std::string bytes =
+            read_file(fmt::format("{}/{}/{}/record", here_.state(), volume.trashed ? "trash" : "volumes", to_string(id)));
+        const auto record = worker::read_volume_record(std::as_bytes(std::span(bytes)), id);
+        if (record && record->backend == protocol::Backend::ProjectQuota && !expected.emplace(record->project_id, &volume).second) {
+            out.push_back(fmt::format("quotas: project {} is that of two volumes", record->project_id));
+        }
+    }
+    for (const auto& row : quota_rows(here_.state())) {
+        const auto found = expected.find(row.dqb_id);
+        if (found == expected.end()) {
+            out.push_back(
+                fmt::format("quotas: project {} has {} bytes of {} KiB, and no volume", row.dqb_id, row.dqb_curspace, row.dqb_bhardlimit));
+            continue;
+        }
+        const std::uint64_t limit = row.dqb_bhardlimit * 1024;
+        if (!is_about(limit, found->second->size_bytes)) {
+            out.push_back(
+                fmt::format("quotas: the limit of project {} is {}, of a volume of {}", row.dqb_id, limit, found->second->size_bytes));
+        }
+        expected.erase(found);
+    }
+    for (const auto& [project, volume] : expected) {
+        out.push_back(fmt::format("quotas: project {}, of volume {}, is without a limit", project, volume->name));
+    }
 }
 
 std::map<std::string, std::string> KernelView::loops() const {
@@ -289,6 +357,9 @@ void KernelView::compare_mounts(const Model& model, std::vector<std::string>& ou
             continue; // compared with its own beginning
         }
         for (const auto& mount : mounts) {
+            if (has_quota_store() && mount.where == here_.state() && mount.root == "/") {
+                continue; // what the store lies on
+            }
             if (devices.contains(mount.source) || mount.root.starts_with(here_.root()) || mount.where.starts_with(here_.root())) {
                 out.push_back(fmt::format("process {} has a mount of ours that it should not have: {}", pid, mount.line));
             }
@@ -301,6 +372,9 @@ std::vector<std::string> KernelView::differences(const Model& model, std::size_t
     compare_daemons(model, connections, out);
     compare_store(model, out);
     compare_groups(model, out);
+    if (has_quota_store()) {
+        compare_quotas(model, out);
+    }
     compare_loops(model, out);
     compare_mounts(model, out);
     return out;

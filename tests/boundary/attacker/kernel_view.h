@@ -1,5 +1,5 @@
-// What the kernel and the disk say, compared with the model. Looks for itself: at directories, cgroups, mountinfo, loop devices and
-// proc, and asks no daemon.
+// What the kernel and the disk say, compared with the model. Looks for itself: at directories, cgroups, mountinfo, loop devices, rows of
+// quotas and proc, and asks no daemon.
 #pragma once
 
 #include <cstddef>
@@ -12,6 +12,9 @@
 #include "tests/system/installation.h"
 
 namespace joblet::testing {
+
+// Whether the store of an attack is on a file system with project quotas: JOBLET_TEST_STORE says so, where the kernel has them.
+bool has_quota_store();
 
 class KernelView {
   public:
@@ -37,6 +40,7 @@ class KernelView {
     void compare_daemons(const Model& model, std::size_t connections, std::vector<std::string>& out) const;
     void compare_store(const Model& model, std::vector<std::string>& out) const;
     void compare_groups(const Model& model, std::vector<std::string>& out) const;
+    void compare_quotas(const Model& model, std::vector<std::string>& out) const;
     void compare_loops(const Model& model, std::vector<std::string>& out) const;
     void compare_mounts(const Model& model, std::vector<std::string>& out) const;
     [[nodiscard]] std::map<std::string, std::string> loops() const; // device to the id of its volume

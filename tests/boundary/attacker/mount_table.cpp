@@ -79,9 +79,10 @@ void compare_job_mounts(const Model& model, const JobId& id, const std::vector<M
         }
         ++found[mount.where];
         const auto device = devices.find(mount.source);
-        const bool is_right = place->second.type == protocol::VolumeType::Memory
-                                  ? mount.type == "tmpfs"
-                                  : device == devices.end() || device->second == to_string(place->second.volume);
+        const bool is_right =
+            place->second.type == protocol::VolumeType::Memory
+                ? mount.type == "tmpfs"
+                : (device != devices.end() ? device->second : mount.root).find(to_string(place->second.volume)) != std::string::npos;
         if (!is_right || has_option(mount, "ro") != (place->second.access == protocol::Access::ReadOnly)) {
             complain("another volume, or another access, than it should have: " + mount.line);
         }
