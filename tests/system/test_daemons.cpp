@@ -17,24 +17,13 @@
 #include "shared/fd.h"
 #include "tests/system/hostile_client.h"
 #include "tests/system/installation.h"
+#include "tests/system/members.h"
 
 namespace joblet::testing {
 
 TEST_SUITE_BEGIN("daemons");
 
 namespace {
-
-std::map<std::string, std::string> status_of(pid_t pid) {
-    std::map<std::string, std::string> out;
-    std::istringstream in(read_file("/proc/" + std::to_string(pid) + "/status"));
-    for (std::string line; std::getline(in, line);) {
-        const auto colon = line.find(":\t");
-        if (colon != std::string::npos) {
-            out[line.substr(0, colon)] = line.substr(colon + 2);
-        }
-    }
-    return out;
-}
 
 std::string mask(std::initializer_list<unsigned> capabilities) {
     unsigned long long bits = 0;
