@@ -85,7 +85,7 @@ Attack::Attack(const std::string& more_configuration) {
     options.broker_toml = fmt::format("[admins]\nusers = [{}]\n[workers]\ncount = 2\n[slots]\ncount = 64\n"
                                       "[limits]\nvolumes = 60\nrunning_jobs = 20\nconnections = 16\nlargest_volume = \"64MiB\"\n"
                                       "total_size = \"1GiB\"\n[jobs]\nended_kept = 1000\n"
-                                      "[volumes]\ntrash_retention = \"1h\"\ncleaner_interval = \"1s\"\n{}",
+                                      "[audit]\nfile_size = \"1GiB\"\n[volumes]\ntrash_retention = \"1h\"\ncleaner_interval = \"1s\"\n{}",
                                       kAdmin, more_configuration);
     options.binaries = programs_.directory();
     if (has_quota_store()) {
@@ -111,8 +111,13 @@ Attack::Attack(const std::string& more_configuration) {
 }
 
 Attack::~Attack() {
-    // Whatever it did, the log of it is whole. (Signed a moment after it was written)
-    CHECK(becomes_true([this] { return here_->run_rnx({"audit", "verify"}).status == 0; }));
+    // No other API is taken: jobletd waits for it to end
+    programs_.close();
+    end_.reset();
+    here_->stop();
+    // Whatever it did, the log of it is whole, and signed to its end
+    const auto verified = here_->run_rnx({"audit", "verify", audit_->file()});
+    CHECK_MESSAGE(verified.status == 0, verified.out, verified.err);
 }
 
 Attack::HandedOver Attack::hand_over(uid_t uid) {

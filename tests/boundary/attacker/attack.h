@@ -41,6 +41,10 @@ class Programs {
     }
     // The next puppet; nullptr: none came within the limit.
     [[nodiscard]] std::unique_ptr<ApiEnd> next(milliseconds limit) const;
+    // No puppet is taken any more; those to come end by themselves.
+    void close() {
+        listener_.reset();
+    }
 
   private:
     std::string directory_;

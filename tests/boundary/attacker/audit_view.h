@@ -20,6 +20,9 @@ inline constexpr std::string_view kAnyParting = "*";
 class AuditView {
   public:
     explicit AuditView(std::string file) : file_(std::move(file)) {}
+    [[nodiscard]] const std::string& file() const {
+        return file_;
+    }
 
     // What was sent and will be on record, in this order.
     void expect(const protocol::Request& request, const std::optional<Asker>& asker);

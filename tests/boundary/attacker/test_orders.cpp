@@ -92,7 +92,7 @@ TEST_CASE("random walks: anything about anything in any name, up to eight at onc
     Attack attack;
     Scene scene(attack);
     StepMaker maker(scene, test_seed());
-    for (std::size_t step = 0; step < steps_of(has_quota_store() ? 40 : 150, 20000); ++step) {
+    for (std::size_t step = 0; step < steps_of(has_quota_store() ? 40 : 2000, 20000); ++step) {
         scene.restore();
         std::vector<std::uint64_t> sequences;
         std::vector<std::string_view> names;
