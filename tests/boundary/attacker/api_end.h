@@ -32,6 +32,10 @@ class ApiEnd {
     std::uint64_t next_sequence() {
         return ++sequence_;
     }
+    // The same, without giving it away.
+    [[nodiscard]] std::uint64_t coming_sequence() const {
+        return sequence_ + 1;
+    }
     // What should have had it could not be sent.
     void take_back_sequence() {
         --sequence_;

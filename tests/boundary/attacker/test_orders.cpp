@@ -83,6 +83,9 @@ TEST_CASE("jobs that are killed are in nobody's way who starts one at the same m
             CHECK(Attack::plain(attack.wait(sequence)).code == ErrorCode::Ok);
         }
         scene.end_other_jobs();
+        if (round % 25 == 24) {
+            scene.tidy();
+        }
     }
     attack.check("jobs that were killed");
     scene.tidy();
