@@ -43,8 +43,7 @@ void Daemon::on_connection(const protocol::Connection& connection, Fd socket) {
 }
 
 void Daemon::serve(Visitor visitor) {
-    sessions_.add(Session::serve(*io_.lowLevelProvider, timer_, std::move(visitor.socket), visitor.connection,
-                                 {volumes_, jobs_, bases_, doctor_}, config_)
+    sessions_.add(Session::serve(io_, std::move(visitor.socket), visitor.connection, {volumes_, jobs_, bases_, doctor_}, config_)
                       .then([this, number = visitor.connection.number]() {
                           protocol::CloseConnection request;
                           request.header.connection = number;

@@ -6,6 +6,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 
 #include <array>
 #include <cerrno>
@@ -29,6 +30,7 @@ constexpr SyscallRule kCalls[] = {
     {__NR_futex, "futex", "wait with a timeout", {arg_has(1, 0xffffffffU & ~kFutexFlags, FUTEX_WAIT_BITSET)}},
     {__NR_exit, "exit", "end of the database's thread", {}},
     {__NR_exit_group, "exit_group", "end", {}},
+    {__NR_setitimer, "setitimer", "interrupts what is closed and makes it wait", {arg_is32(0, ITIMER_REAL)}},
     {__NR_rt_sigreturn, "rt_sigreturn", "return from a signal handler of the event loop", {}},
     {__NR_rt_sigprocmask, "rt_sigprocmask", "the event loop, abort, and the end of a thread", {}},
     {__NR_getpid, "getpid", "lines of the log, abort, and locks of the database", {}},
@@ -53,13 +55,15 @@ constexpr SyscallRule kCalls[] = {
     {__NR_readv, "readv", "clients", {}},
     {__NR_write, "write", "clients, the log, the memory file of a job's command", {}},
     {__NR_writev, "writev", "clients, the log", {}},
-    {__NR_recvmsg, "recvmsg", "datagrams of the broker, descriptors of clients", {}},
+    {__NR_recvmsg, "recvmsg", "datagrams of the broker; what clients say, once it is seen that no descriptor comes with it", {}},
     {__NR_sendmsg, "sendmsg", "datagrams to the broker, answers to clients", {}},
     {__NR_shutdown, "shutdown", "end of a connection", {}},
-    {__NR_getsockopt, "getsockopt", "kind of a control socket, buffer of a client's", {arg_is32(1, SOL_SOCKET)}},
+    {__NR_recvfrom, "recvfrom", "clients", {}},
+    {__NR_getsockopt, "getsockopt", "buffer of a client's socket", {arg_is32(1, SOL_SOCKET)}},
+    {__NR_setsockopt, "setsockopt", "urgent data of a client stays in line", {arg_is32(1, SOL_SOCKET), arg_is32(2, SO_OOBINLINE)}},
     {__NR_close, "close", "descriptors that are done with", {}},
-    {__NR_fcntl, "fcntl", "copy of a client's descriptor", {arg_is32(1, F_DUPFD_CLOEXEC)}},
-    {__NR_fcntl, "fcntl", "kind of a client's descriptor; non-blocking sockets", {arg_is32(1, F_GETFL)}},
+    {__NR_fcntl, "fcntl", "a client's socket, for its reading side", {arg_is32(1, F_DUPFD_CLOEXEC)}},
+    {__NR_fcntl, "fcntl", "non-blocking sockets", {arg_is32(1, F_GETFL)}},
     {__NR_fcntl, "fcntl", "non-blocking sockets", {arg_is32(1, F_SETFL)}},
     {__NR_fcntl, "fcntl", "close-on-exec of sockets", {arg_is32(1, F_GETFD)}},
     {__NR_fcntl, "fcntl", "close-on-exec of sockets", {arg_is32(1, F_SETFD)}},
@@ -69,8 +73,7 @@ constexpr SyscallRule kCalls[] = {
     {__NR_ioctl, "ioctl", "non-blocking sockets", {arg_is32(1, 0x5421 /* FIONBIO */)}},
     {__NR_ioctl, "ioctl", "close-on-exec of sockets", {arg_is32(1, 0x5451 /* FIOCLEX */)}},
     {__NR_memfd_create, "memfd_create", "a job's command, environment and directory", {}},
-    {__NR_socketpair, "socketpair", "control socket of a detached job", {arg_is32(0, AF_UNIX), arg_is32(1, SOCK_SEQPACKET | SOCK_CLOEXEC)}},
-    {__NR_statx, "statx", "kind of a client's descriptor", {arg_has(2, AT_EMPTY_PATH, AT_EMPTY_PATH)}},
+    {__NR_socketpair, "socketpair", "control socket of a job", {arg_is32(0, AF_UNIX), arg_is32(1, SOCK_SEQPACKET | SOCK_CLOEXEC)}},
 
     // The database, whose files are open
     {__NR_pread64, "pread64", "pages of the database", {}},

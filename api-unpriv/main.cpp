@@ -24,6 +24,7 @@
 #include "api-unpriv/store/database.h"
 #include "api-unpriv/store/writer.h"
 #include "broker-root/layout.h"
+#include "shared/close_timer.h"
 #include "shared/filter.h"
 #include "shared/log.h"
 
@@ -83,7 +84,7 @@ bool harden() {
     ::umask(077);
     ::signal(SIGPIPE, SIG_IGN);
     raise_descriptor_limit();
-    return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0;
+    return CloseTimer::prepare() && ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0;
 }
 
 // Before the first byte of the database is read. Where the kernel cannot, the filter has to do alone, and the log says so.
@@ -139,6 +140,20 @@ std::expected<Store, StoreError> open_store(const std::string& directory, Synchr
     return Store{std::move(*database), std::move(*volumes), std::move(*jobs)};
 }
 
+// What wait() does, except that in no turn anything that is closed makes it wait: clients' sockets are among that.
+void run_to_end(kj::Promise<void> promise, kj::AsyncIoContext& io) {
+    for (;;) {
+        CloseTimer::start();
+        const bool is_over = promise.poll(io.waitScope);
+        CloseTimer::stop();
+        if (is_over) {
+            promise.wait(io.waitScope);
+            return;
+        }
+        io.unixEventPort.wait();
+    }
+}
+
 int serve(const Options& options, const ApiConfig& config) {
     log::start("joblet-api");
     log::set_level(config.log_level);
@@ -178,7 +193,7 @@ int serve(const Options& options, const ApiConfig& config) {
 
     int status = 0;
     KJ_IF_MAYBE (exception,
-                 kj::runCatchingExceptions([&]() { daemon.run(std::move(store->volumes), std::move(store->jobs)).wait(io.waitScope); })) {
+                 kj::runCatchingExceptions([&]() { run_to_end(daemon.run(std::move(store->volumes), std::move(store->jobs)), io); })) {
         log::error(exception->getDescription().cStr());
         status = 1;
     }

@@ -79,6 +79,14 @@ rpc::HostService::Client Client::host() {
     return joblet_.hostRequest().send().getService();
 }
 
+int Client::descriptor_of(rpc::Descriptor::Client capability) {
+    const auto fd = wait(capability.getFd());
+    KJ_IF_MAYBE (number, fd) {
+        return *number;
+    }
+    throw CommandFailure({ErrorCode::Internal, "the daemon did not send a descriptor", "compare the versions that 'rnx version' shows"});
+}
+
 kj::Promise<void> Client::tick(Progress& progress, std::chrono::seconds elapsed) {
     return timer().afterDelay(1 * kj::SECONDS).then([this, &progress, elapsed] {
         const auto now = elapsed + std::chrono::seconds(1);

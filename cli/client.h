@@ -53,6 +53,8 @@ class Client {
             return answer.wait(io_.waitScope);
         });
     }
+    // Open as long as the capability lives.
+    int descriptor_of(rpc::Descriptor::Client capability);
     // The answer, unless it has not come within `grace` of the moment when `fd` could be read; nothing is read from that.
     template <class Results>
     std::optional<capnp::Response<Results>> wait_unless_readable(int fd, kj::Duration grace, capnp::RemotePromise<Results>&& answer) {

@@ -32,10 +32,10 @@ constexpr SyscallRule kTable[] = {
     {__NR_clock_gettime, "clock_gettime", "time limits, where the vDSO does not serve"},
     {__NR_restart_syscall, "restart_syscall", "the kernel's own, after a stop and continue"},
     // ---- a job in the foreground
-    {__NR_socketpair, "socketpair", "a job's control socket", {arg_is32(0, AF_UNIX)}},
     {__NR_poll, "poll", "wait for its end, and for signals"},
     {__NR_statx, "statx", "what stdin, stdout and stderr are"},
     {__NR_fcntl, "fcntl", "likewise", {arg_is32(1, F_GETFL)}},
+    {__NR_fcntl, "fcntl", "a job's control socket outlives the connection", {arg_is32(1, F_DUPFD_CLOEXEC)}},
     {__NR_rt_sigaction, "rt_sigaction", "which signals are ignored; SIGPIPE"},
     {__NR_rt_sigprocmask, "rt_sigprocmask", "hold signals for the signalfd; abort(3)"},
     {__NR_rt_sigreturn, "rt_sigreturn", "return from a signal handler"},

@@ -48,14 +48,6 @@ template <class Take> bool read_to_end(LogReader& reader, Take&& take) {
     }
 }
 
-int descriptor_of(Client& client, rpc::Descriptor::Client descriptor) {
-    const auto fd = client.wait(descriptor.getFd());
-    KJ_IF_MAYBE (number, fd) {
-        return *number;
-    }
-    throw CommandFailure({ErrorCode::Internal, "the daemon did not send the log", "compare the versions that 'rnx version' shows"});
-}
-
 } // namespace
 
 int show_log(const JobLogs& logs, const CommandLine& line) {
@@ -71,7 +63,7 @@ int show_log(const JobLogs& logs, const CommandLine& line) {
     fill(request.getSelector(), logs.name, logs.scope);
     const auto answer = client.wait(request.send());
     const auto log = value_of(answer.getResult());
-    LogReader reader(descriptor_of(client, log.getFirst()), descriptor_of(client, log.getSecond()));
+    LogReader reader(client.descriptor_of(log.getFirst()), client.descriptor_of(log.getSecond()));
     Output output(logs);
 
     if (logs.tail) {

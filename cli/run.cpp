@@ -1,5 +1,6 @@
 #include "cli/run.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -28,24 +29,37 @@ constexpr int kStatusKilled = kStatusOfSignal + SIGKILL;
 
 using Environment = std::vector<std::string>;
 
-// The job's id; nullopt if the daemon went away before it answered: then only the control socket can tell whether there is
-// a job. The connection ends here; a running job needs no daemon. `control` is the job's end.
-std::optional<std::string> start(const Run& run, const Environment& environment, const std::string& socket, Fd control, int signals) {
+// A job that was asked for, and our end of its control socket.
+struct Asked {
+    Fd control;
+    std::optional<std::string> job; // nullopt: the daemon went away before it answered; then only `control` can tell whether there is one
+};
+
+// The connection ends here; a running job needs no daemon.
+Asked start(const Run& run, const Environment& environment, const std::string& socket, int signals) {
+    // What a signal is for is known when the job is there; a daemon that does not answer must not keep rnx from being ended
+    constexpr auto kGrace = 2 * kj::SECONDS;
     Client client(socket);
+    const auto opened = client.wait_unless_readable(signals, kGrace, client.jobs().openControlRequest().send());
+    if (!opened) {
+        end_by_signal();
+    }
+    const auto pair = value_of(opened->getResult());
+    Asked asked{Fd(::fcntl(client.descriptor_of(pair.getEnd()), F_DUPFD_CLOEXEC, 0)), std::nullopt};
+    send_hello(asked.control.get(), run);
     auto request = client.jobs().runRequest();
     fill(request.initRequest(), run, environment);
-    set_control(request.getRequest(), std::move(control));
+    request.getRequest().setControl(pair.getControl());
     try {
-        // What a signal is for is known when the job is there; a daemon that does not answer must not keep rnx from being ended
-        constexpr auto kGrace = 2 * kj::SECONDS;
         const auto answer = client.wait_unless_readable(signals, kGrace, request.send());
         if (!answer) {
             end_by_signal();
         }
-        return text_of(value_of(answer->getResult()).getJob().getId());
-    } catch (const ConnectionLost&) {
-        return std::nullopt;
+        asked.job = text_of(value_of(answer->getResult()).getJob().getId());
+    } catch (const ConnectionLost&) { // NOLINT(bugprone-empty-catch)
+        // See Asked::job
     }
+    return asked;
 }
 
 // Nothing of ours stays with these: a detached job, or none.
@@ -168,16 +182,16 @@ int run_job(const Run& run, const Opened& opened, const CommandLine& line) {
     if (run.detached || run.dry_run) {
         return show_answer(run, environment, line);
     }
-    auto [ours, theirs] = make_control_pair(run);
+    check_stdio(run);
     // From here on signals are the job's, which may be running before the daemon's answer is here. If there is no answer, they do to
     // rnx what they always do: our end of the socket closes with it, and a job that comes to be all the same is told to hang up.
     const Fd early_signals = take_over_signals();
-    const auto job = start(run, environment, line.socket, std::move(theirs), early_signals.get());
+    const auto [control, job] = start(run, environment, line.socket, early_signals.get());
     const Fd signals = take_over_signals(run.terminal ? WindowSize::Watched : WindowSize::Ignored);
-    auto from_job = follow_job(ours.get(), signals.get());
+    auto from_job = follow_job(control.get(), signals.get());
     if (run.terminal && from_job.terminal.valid()) {
         std::signal(SIGPIPE, SIG_IGN); // it would leave the terminal raw; the write says it, too
-        const auto end = connect_terminals(ours.get(), signals.get(), opened, std::move(from_job.terminal));
+        const auto end = connect_terminals(control.get(), signals.get(), opened, std::move(from_job.terminal));
         // Our end of the socket closes with rnx: to the job that is a hang-up.
         if (end.kind != RelayEnd::Kind::Ended) {
             return kStatusOfSignal + (end.kind == RelayEnd::Kind::InputGone ? SIGHUP : SIGPIPE);

@@ -21,17 +21,6 @@
 namespace joblet::cli {
 namespace {
 
-class DescriptorServer final : public rpc::Descriptor::Server {
-  public:
-    explicit DescriptorServer(Fd fd) : fd_(std::move(fd)) {}
-    kj::Maybe<int> getFd() override {
-        return fd_.get();
-    }
-
-  private:
-    Fd fd_;
-};
-
 [[noreturn]] void fail_at_file(const std::string& file, const std::string& why) {
     throw CommandFailure({ErrorCode::InvalidArgument, "the environment file " + file + " could not be read: " + why, ""});
 }
@@ -60,18 +49,6 @@ template <class Value> Value or_fail(std::expected<Value, Error> value) {
         throw CommandFailure(std::move(value.error()));
     }
     return std::move(*value);
-}
-
-void check_stdio() {
-    constexpr std::array kNames = {"standard input", "standard output", "standard error"};
-    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) {
-        if (!is_acceptable_stdio(fd)) {
-            throw CommandFailure({ErrorCode::InvalidArgument,
-                                  std::string(kNames.at(static_cast<std::size_t>(fd))) + " is something that no job may have",
-                                  "it can be a pipe, a socket, a regular file, a terminal or /dev/null; redirect it, or put 'cat |' or "
-                                  "'| cat' in between"});
-        }
-    }
 }
 
 // A job is another user than we are, and may open /dev/stdout all the same: of an anonymous pipe everybody may know the mode, since
@@ -163,13 +140,20 @@ void fill(rpc::RunRequest::Builder request, const Run& run, const std::vector<st
     fill(limits.initIo(), run.limits.io);
 }
 
-void set_control(rpc::RunRequest::Builder request, Fd control) {
-    request.setControl(kj::heap<DescriptorServer>(std::move(control)));
+void check_stdio(const Run& run) {
+    constexpr std::array kNames = {"standard input", "standard output", "standard error"};
+    for (int fd = STDIN_FILENO; !run.terminal && fd <= STDERR_FILENO; ++fd) {
+        if (!is_acceptable_stdio(fd)) {
+            throw CommandFailure({ErrorCode::InvalidArgument,
+                                  std::string(kNames.at(static_cast<std::size_t>(fd))) + " is something that no job may have",
+                                  "it can be a pipe, a socket, a regular file, a terminal or /dev/null; redirect it, or put 'cat |' or "
+                                  "'| cat' in between"});
+        }
+    }
 }
 
-std::pair<Fd, Fd> make_control_pair(const Run& run) {
+void send_hello(int control, const Run& run) {
     constexpr std::array kStdio = {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO};
-    auto pair = make_seqpacket_pair();
     bool is_sent = false;
     if (run.terminal) {
         auto size = window_size(STDIN_FILENO);
@@ -181,17 +165,15 @@ std::pair<Fd, Fd> make_control_pair(const Run& run) {
                                  .rows = size ? size->ws_row : std::uint16_t{0},
                                  .columns = size ? size->ws_col : std::uint16_t{0},
                                  .zero = 0};
-        is_sent = send_message(pair.first.get(), hello, {}, Wait::No);
+        is_sent = send_message(control, hello, {}, Wait::No);
     } else {
-        check_stdio();
         let_reopen_pipes();
-        is_sent = send_message(pair.first.get(), ControlHello{.magic = kHelloMagic}, kStdio, Wait::No);
+        is_sent = send_message(control, ControlHello{.magic = kHelloMagic}, kStdio, Wait::No);
     }
     if (!is_sent) {
         throw CommandFailure(
             {ErrorCode::Internal, std::string("could not hand over standard input and output: ") + std::strerror(errno), ""});
     }
-    return pair;
 }
 
 } // namespace joblet::cli

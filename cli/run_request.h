@@ -2,7 +2,6 @@
 #pragma once
 
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "cli/arguments.h"
@@ -23,10 +22,10 @@ Opened open_for(const Run& run);
 std::vector<std::string> environment_of(const Run& run, const Opened& opened);
 
 void fill(rpc::RunRequest::Builder request, const Run& run, const std::vector<std::string>& environment);
-void set_control(rpc::RunRequest::Builder request, Fd control);
 
-// The job's control socket, our end and the job's. In it wait our stdin, stdout and stderr for the job, or its wish for a terminal.
-// Throws CommandFailure, also if they are something that no job may have.
-std::pair<Fd, Fd> make_control_pair(const Run& run);
+// Throws CommandFailure if stdin, stdout or stderr are something that no job may have. A job with a terminal gets none of them.
+void check_stdio(const Run& run);
+// Puts them into our end of the job's control socket, where they wait for it, or its wish for a terminal. Throws CommandFailure.
+void send_hello(int control, const Run& run);
 
 } // namespace joblet::cli

@@ -3,8 +3,8 @@
 #
 # Transport. Cap'n Proto RPC (two-party, level 1) over the Unix stream socket /run/joblet/api.sock. A client's user is
 # what the kernel says of the socket (SO_PEERCRED) at the time of connecting; nothing in a message can change it. Some
-# calls carry file descriptors: those are attached to capabilities of type Descriptor and travel as SCM_RIGHTS, at most 2
-# per message in either direction.
+# answers carry file descriptors: those are attached to capabilities of type Descriptor and travel as SCM_RIGHTS, at most 2
+# per message. A client sends none: one that does loses its connection.
 #
 # Bounds of a connection. A message has at most `max_message_bytes` (api.toml, 4 MiB by default) and at most 64 levels of
 # nesting. A client that sends something that is not Cap'n Proto, goes beyond these bounds, or does not read what it
@@ -122,6 +122,10 @@ struct Page {
 
 interface Descriptor {
   # Stands for one open file descriptor of the sender, which comes attached to it. It has no methods.
+}
+
+interface ControlSocket {
+  # The end of a control socket that will be a job's. It has no methods, and no descriptor comes with it.
 }
 
 interface Joblet {
@@ -408,12 +412,11 @@ struct RunRequest {
   hostName @5 :Text;
   # Grammar of volume names; empty: the first twelve digits of the job's id.
 
-  control @6 :Descriptor;
-  # One end of a SOCK_SEQPACKET pair (AF_UNIX) whose other end the caller keeps. Before it is given away, the caller has sent a
-  # ControlHello into the pair: with the job's stdin, stdout and stderr (pipe, socket, regular file opened without O_PATH,
-  # terminal or null device), which wait there for the job; or asking for a terminal of the job's own, whose master then comes
-  # out of it. Later signals go in, one exit record comes out, and a hang-up means SIGHUP for the job (shared/exit_record.h).
-  # Needed unless `detached`, and refused with it.
+  control @6 :ControlSocket;
+  # What openControl gave, for one run, refused or not. Before this call, the caller has sent a ControlHello into his end: with the job's stdin,
+  # stdout and stderr (pipe, socket, regular file opened without O_PATH, terminal or null device), which wait there for the job; or
+  # asking for a terminal of the job's own, whose master then comes out of it. Later signals go in, one exit record comes
+  # out, and a hang-up means SIGHUP for the job (shared/exit_record.h). Needed unless `detached`, and refused with it.
 
   name @7 :Text;             # grammar of volume names, unique among the caller's jobs that are not removed; empty: none
   detached @8 :Bool;         # stdin is /dev/null, output goes to the job's log, and nobody's end ends it
@@ -528,6 +531,15 @@ interface JobService {
 
   struct Pruned {
     jobs @0 :List(Text); # ids
+  }
+
+  openControl @9 () -> (result :Result(Control));
+  # A SOCK_SEQPACKET pair for one run: an end for the caller, and what stands for the other in RunRequest.control. At most 16 per
+  # connection are held at one time (limitExceeded).
+
+  struct Control {
+    end @0 :Descriptor;
+    control @1 :ControlSocket;
   }
 }
 

@@ -43,12 +43,12 @@ int exit_status_of(const ExitRecord& record);
 // Pure; false for anything a stage does not write. Stages are confined jobs' pid 1: what they send is checked.
 bool is_valid(const ExitRecord& record);
 
-// Control socket, SOCK_SEQPACKET. Towards the stage: first one ControlHello, with exactly three descriptors, stdin, stdout and
-// stderr, or with kHelloTerminal and none; sent BEFORE the other end is given away (the stage does not wait for it); then any number of
-// ControlRequest, without descriptors. From the stage: with kHelloTerminal first one ControlTerminal with one descriptor, the master side
-// of the job's terminal; then one ExitRecord. A detached job's stage reads nothing there. So a job's stdio passes through neither the API
-// nor the broker: a descriptor of somebody's FUSE file can make whoever closes it wait for ever (FUSE_FLUSH), and only the stage, whom
-// nobody waits for, ever holds one.
+// Control socket, SOCK_SEQPACKET, made by the API, who gives one end to rnx and the other to the broker. Towards the stage: first one
+// ControlHello, with exactly three descriptors, stdin, stdout and stderr, or with kHelloTerminal and none; sent BEFORE the run is asked for
+// (the stage does not wait for it); then any number of ControlRequest, without descriptors. From the stage: with kHelloTerminal first one
+// ControlTerminal with one descriptor, the master side of the job's terminal; then one ExitRecord. A detached job's stage reads nothing
+// there. So a job's stdio passes through neither the API nor the broker: a descriptor of somebody's FUSE file can make whoever closes it
+// wait for ever (FUSE_FLUSH), and only the stage, whom nobody waits for, ever holds one.
 struct ControlHello {
     std::uint32_t magic = 0; // kHelloMagic
     std::uint32_t flags = 0; // kHelloTerminal

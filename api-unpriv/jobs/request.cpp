@@ -140,13 +140,12 @@ Outcome<protocol::StartJob> start_request(std::string_view base, std::string_vie
     return request;
 }
 
-Fd unused_control_socket() {
+std::optional<std::pair<Fd, Fd>> control_socket() {
     std::array<int, 2> ends{};
     if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()) != 0) {
-        return {};
+        return std::nullopt;
     }
-    const Fd other(ends[1]);
-    return Fd(ends[0]);
+    return std::pair{Fd(ends[0]), Fd(ends[1])};
 }
 
 std::vector<std::string> kept_command(const std::vector<std::string>& command) {

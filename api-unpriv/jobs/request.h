@@ -1,7 +1,9 @@
 // From what a user asks for to what crosses the boundary.
 #pragma once
 
+#include <optional>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "api-unpriv/errors.h"
@@ -47,9 +49,8 @@ struct JobOptions {
 Outcome<protocol::StartJob> start_request(std::string_view base, std::string_view host_name, const std::vector<UsedVolume>& volumes,
                                           const JobOptions& options);
 
-// The end of a control socket whose other end is closed: for a job that does not look at it. Not valid if there are no
-// descriptors left.
-Fd unused_control_socket();
+// Both ends of a job's control socket, the client's first; nullopt if there are no descriptors left.
+std::optional<std::pair<Fd, Fd>> control_socket();
 
 // What history keeps of a command line: whole arguments, kCommandKept bytes.
 std::vector<std::string> kept_command(const std::vector<std::string>& command);

@@ -5,7 +5,6 @@
 #include <fmt/format.h>
 
 #include "api-unpriv/jobs/manager.h"
-#include "shared/stdio_kind.h"
 
 namespace joblet::api {
 
@@ -19,17 +18,14 @@ std::int64_t now_ns() {
 
 // The caller's, or one that nobody holds: a detached job does not look at it, and a job that is not started never sees it.
 Outcome<Fd> control_of(NewJob& wanted) {
-    if (wanted.options.detached || wanted.options.dry_run) {
-        Fd unused = unused_control_socket();
-        if (!unused.valid()) {
-            return std::unexpected(unavailable());
-        }
-        return unused;
+    if (!wanted.options.detached && !wanted.options.dry_run) {
+        return std::move(wanted.control);
     }
-    if (!is_control_socket(wanted.control.get())) { // at the broker it would be fatal
-        return std::unexpected(invalid("control", "the control descriptor is not a SOCK_SEQPACKET socket of a pair"));
+    auto unused = control_socket();
+    if (!unused) {
+        return std::unexpected(unavailable());
     }
-    return std::move(wanted.control);
+    return std::move(unused->second);
 }
 
 } // namespace

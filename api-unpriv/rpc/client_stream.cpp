@@ -3,7 +3,6 @@
 #include <capnp/rpc.capnp.h>
 #include <kj/debug.h>
 
-#include "schema/joblet.capnp.h"
 #include "shared/log.h"
 
 namespace joblet::api {
@@ -11,25 +10,18 @@ namespace joblet::api {
 namespace {
 
 constexpr unsigned kCapabilitiesPerCall = 4; // the most that a call of this interface takes is one
-constexpr std::uint16_t kRunMethod = 0;      // JobService.run, as numbered in joblet.capnp
 
 // Ends this connection.
 [[noreturn]] void refuse_client(const char* why) {
     kj::throwFatalException(KJ_EXCEPTION(FAILED, why));
 }
 
-// Of capabilities and descriptors a client gives no more than a call takes. The RPC system keeps something for each capability,
-// and answers each when it lets go of it.
-void check_given(capnp::MessageReaderAndFds& message) {
-    const auto root = message.reader->getRoot<capnp::rpc::Message>();
-    const bool is_call = root.isCall();
-    if (is_call && root.getCall().getParams().getCapTable().size() > kCapabilitiesPerCall) {
+// A client gives no more capabilities than a call takes. The RPC system keeps something for each, and answers each when it lets go
+// of it.
+void check_given(capnp::MessageReader& message) {
+    const auto root = message.getRoot<capnp::rpc::Message>();
+    if (root.isCall() && root.getCall().getParams().getCapTable().size() > kCapabilitiesPerCall) {
         refuse_client("the client gives more capabilities than any call takes");
-    }
-    const bool takes_descriptor =
-        is_call && root.getCall().getInterfaceId() == capnp::typeId<rpc::JobService>() && root.getCall().getMethodId() == kRunMethod;
-    if (message.fds.size() > 0 && !takes_descriptor) {
-        refuse_client("the client sends descriptors that nobody asked for");
     }
 }
 
@@ -44,7 +36,7 @@ ClientStream::tryReadMessage(kj::ArrayPtr<kj::AutoCloseFd> fds, capnp::ReaderOpt
     return room().then([this, fds, options, scratch]() {
         return inner_.tryReadMessage(fds, options, scratch).then([this](kj::Maybe<capnp::MessageReaderAndFds>&& message) {
             KJ_IF_MAYBE (there, message) {
-                check_given(*there);
+                check_given(*there->reader);
                 count(*there->reader);
             }
             return kj::mv(message);

@@ -1,7 +1,5 @@
 #include "api-unpriv/rpc/job_request.h"
 
-#include <fcntl.h>
-
 #include "api-unpriv/rpc/answer.h"
 #include "api-unpriv/rpc/limits.h"
 #include "shared/job_spec.h"
@@ -110,7 +108,7 @@ Outcome<JobQuery> query_from(rpc::JobService::ListJobsParams::Reader params) {
     return query;
 }
 
-kj::Promise<Outcome<Fd>> control_from(rpc::RunRequest::Reader request) {
+kj::Promise<Outcome<Fd>> control_from(SessionContext& session, rpc::RunRequest::Reader request) {
     if (request.getDetached() && request.hasControl()) {
         return Outcome<Fd>(std::unexpected(invalid("control", "a detached job has no control socket", "leave out one of the two")));
     }
@@ -118,20 +116,19 @@ kj::Promise<Outcome<Fd>> control_from(rpc::RunRequest::Reader request) {
         return Outcome<Fd>(Fd());
     }
     if (!request.hasControl()) {
-        return Outcome<Fd>(std::unexpected(invalid("control", "a job needs a control socket")));
+        return Outcome<Fd>(std::unexpected(invalid("control", "a job needs a control socket", "ask for one with openControl")));
     }
     auto client = request.getControl();
-    auto known = client.getFd();
+    auto known = session.given_controls.getLocalServer(client);
     return known
-        .then([](kj::Maybe<int> given) -> Outcome<Fd> {
-            KJ_IF_MAYBE (fd, given) {
-                Fd copy(::fcntl(*fd, F_DUPFD_CLOEXEC, 0));
-                if (!copy.valid()) {
-                    return std::unexpected(unavailable());
+        .then([](kj::Maybe<rpc::ControlSocket::Server&> given) -> Outcome<Fd> {
+            KJ_IF_MAYBE (one, given) {
+                if (Fd jobs = kj::downcast<GivenControl>(*one).take(); jobs.valid()) {
+                    return jobs;
                 }
-                return copy;
+                return std::unexpected(invalid("control", "the control socket was given to another run", "ask for one for each"));
             }
-            return std::unexpected(invalid("control", "no descriptor came with the control capability"));
+            return std::unexpected(invalid("control", "the control socket is not what openControl gave on this connection"));
         })
         .attach(kj::mv(client));
 }

@@ -8,13 +8,14 @@
 
 #include "api-unpriv/errors.h"
 #include "api-unpriv/jobs/manager.h"
+#include "api-unpriv/rpc/session.h"
 
 namespace joblet::api {
 
 // Everything but the control socket. What this version cannot do is refused, never ignored.
 Outcome<NewJob> new_job_from(rpc::RunRequest::Reader request);
-// A copy of the descriptor attached to `control`, so that the client's capability may go; not valid where none is needed.
-kj::Promise<Outcome<Fd>> control_from(rpc::RunRequest::Reader request);
+// The job's end of the control socket that this connection was given; not valid where none is needed.
+kj::Promise<Outcome<Fd>> control_from(SessionContext& session, rpc::RunRequest::Reader request);
 
 struct SelectedJob {
     std::string job;

@@ -27,6 +27,18 @@ class DescriptorServer final : public rpc::Descriptor::Server {
     kj::Own<HeldLog> held_;
 };
 
+// The client's end of a control socket.
+class ControlEnd final : public rpc::Descriptor::Server {
+  public:
+    explicit ControlEnd(kj::Own<ControlPair> pair) : pair_(kj::mv(pair)) {}
+    kj::Maybe<int> getFd() override {
+        return pair_->clients.get();
+    }
+
+  private:
+    kj::Own<ControlPair> pair_;
+};
+
 class JobServer final : public rpc::JobService::Server {
   public:
     explicit JobServer(kj::Own<SessionContext> session) : session_(kj::mv(session)) {}
@@ -40,7 +52,7 @@ class JobServer final : public rpc::JobService::Server {
                 if (!wanted) {
                     return Outcome<Started>(std::unexpected(wanted.error()));
                 }
-                auto control = control_from(context.getParams().getRequest());
+                auto control = control_from(*session_, context.getParams().getRequest());
                 context.releaseParams();
                 return control.then([session = kj::addRef(*session_),
                                      wanted = std::move(*wanted)](Outcome<Fd>&& given) mutable -> kj::Promise<Outcome<Started>> {
@@ -166,6 +178,16 @@ class JobServer final : public rpc::JobService::Server {
                 auto value = result.initValue();
                 value.setFirst(kj::heap<DescriptorServer>(std::move(given.log.first), kj::addRef(*given.held)));
                 value.setSecond(kj::heap<DescriptorServer>(std::move(given.log.second), kj::mv(given.held)));
+            });
+    }
+
+    kj::Promise<void> openControl(OpenControlContext context) override {
+        return answer(
+            *session_, Ticket::Kind::Call, context, [&]() { return ControlPair::make(*session_); },
+            [this](auto result, kj::Own<ControlPair>& pair) {
+                auto value = result.initValue();
+                value.setControl(session_->given_controls.add(kj::heap<GivenControl>(kj::addRef(*pair))));
+                value.setEnd(kj::heap<ControlEnd>(kj::mv(pair)));
             });
     }
 

@@ -9,10 +9,11 @@ namespace joblet::api {
 
 namespace {
 
-constexpr unsigned kDescriptorsPerMessage = 2; // as the schema says
+constexpr unsigned kDescriptorsPerMessage = 2; // that are sent, as the schema says; ClientSocket takes none
 constexpr int kNestingLimit = 64;
-constexpr std::uint64_t kLogsPerConnection = 16; // as the schema says
-constexpr std::size_t kOpenAnswersFactor = 8;    // calls may be over before their Finish arrives
+constexpr std::uint64_t kLogsPerConnection = 16;     // as the schema says
+constexpr std::uint64_t kControlsPerConnection = 16; // likewise
+constexpr std::size_t kOpenAnswersFactor = 8;        // calls may be over before their Finish arrives
 
 capnp::ReaderOptions reader_options(const ApiConfig& config) {
     capnp::ReaderOptions options;
@@ -57,20 +58,38 @@ Outcome<kj::Own<HeldLog>> HeldLog::take(SessionContext& session) {
     return kj::refcounted<HeldLog>(kj::addRef(session));
 }
 
-Session::Session(kj::LowLevelAsyncIoProvider& provider, kj::Timer& timer, Fd socket, const protocol::Connection& connection,
-                 Managers managers, const ApiConfig& config)
-    : socket_(provider.wrapUnixSocketFd(kj::AutoCloseFd(socket.release()), kj::LowLevelAsyncIoProvider::ALREADY_CLOEXEC)),
-      stream_(*socket_, timer, bounds(config)),
+Outcome<kj::Own<ControlPair>> ControlPair::make(SessionContext& session) {
+    if (session.controls >= kControlsPerConnection) {
+        return std::unexpected(too_many("controls_per_connection", kControlsPerConnection, "control sockets on this connection"));
+    }
+    auto ends = control_socket();
+    if (!ends) {
+        return std::unexpected(unavailable());
+    }
+    return kj::refcounted<ControlPair>(kj::addRef(session), std::move(*ends));
+}
+
+ControlPair::ControlPair(kj::Own<SessionContext> session, std::pair<Fd, Fd> ends)
+    : clients(std::move(ends.first)), jobs(std::move(ends.second)), session_(kj::mv(session)) {
+    ++session_->controls;
+}
+
+ControlPair::~ControlPair() noexcept(false) {
+    --session_->controls;
+}
+
+Session::Session(kj::AsyncIoContext& io, Fd socket, const protocol::Connection& connection, Managers managers, const ApiConfig& config)
+    : socket_(io, std::move(socket)), stream_(socket_, io.provider->getTimer(), bounds(config)),
       network_(stream_, kDescriptorsPerMessage, capnp::rpc::twoparty::Side::SERVER, reader_options(config)),
       rpc_(capnp::makeRpcServer(network_, make_joblet_service(kj::refcounted<SessionContext>(connection, managers, config)))) {
     stream_.watch(network_);
     rpc_.setFlowLimit(2 * config.max_message_bytes / sizeof(capnp::word));
 }
 
-kj::Promise<void> Session::serve(kj::LowLevelAsyncIoProvider& provider, kj::Timer& timer, Fd socket, const protocol::Connection& connection,
-                                 Managers managers, const ApiConfig& config) {
+kj::Promise<void> Session::serve(kj::AsyncIoContext& io, Fd socket, const protocol::Connection& connection, Managers managers,
+                                 const ApiConfig& config) {
     return kj::evalNow([&]() {
-               auto session = kj::heap<Session>(provider, timer, kj::mv(socket), connection, managers, config);
+               auto session = kj::heap<Session>(io, kj::mv(socket), connection, managers, config);
                auto gone = session->network_.onDisconnect();
                return gone.attach(kj::mv(session));
            })

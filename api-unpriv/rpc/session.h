@@ -3,15 +3,19 @@
 
 #include <cstdint>
 #include <optional>
+#include <utility>
 
+#include <capnp/capability.h>
 #include <capnp/rpc-twoparty.h>
 #include <kj/async-io.h>
 #include <kj/refcount.h>
+#include <schema/joblet.capnp.h>
 
 #include "api-unpriv/caller.h"
 #include "api-unpriv/config.h"
 #include "api-unpriv/host/doctor.h"
 #include "api-unpriv/jobs/manager.h"
+#include "api-unpriv/rpc/client_socket.h"
 #include "api-unpriv/rpc/client_stream.h"
 #include "api-unpriv/volumes/manager.h"
 #include "shared/fd.h"
@@ -41,6 +45,8 @@ class SessionContext final : public kj::Refcounted {
     std::uint64_t calls = 0;
     std::uint64_t waits = 0;
     std::uint64_t logs = 0;
+    std::uint64_t controls = 0;
+    capnp::CapabilityServerSet<rpc::ControlSocket> given_controls; // of type GivenControl
 };
 
 // A call that is under way; gone with it.
@@ -80,18 +86,48 @@ class HeldLog final : public kj::Refcounted {
     kj::Own<SessionContext> session_;
 };
 
+// Both ends of a control socket, until the job has one and the client the other: as long as the client holds what stands for either.
+class ControlPair final : public kj::Refcounted {
+  public:
+    // A refusal if the connection has too many of them, or there are no descriptors left.
+    static Outcome<kj::Own<ControlPair>> make(SessionContext& session);
+
+    ControlPair(kj::Own<SessionContext> session, std::pair<Fd, Fd> ends);
+    ~ControlPair() noexcept(false) override;
+    ControlPair(const ControlPair&) = delete;
+    ControlPair& operator=(const ControlPair&) = delete;
+
+    Fd clients;
+    Fd jobs;
+
+  private:
+    kj::Own<SessionContext> session_;
+};
+
+// What stands for the job's end.
+class GivenControl final : public rpc::ControlSocket::Server {
+  public:
+    explicit GivenControl(kj::Own<ControlPair> pair) : pair_(kj::mv(pair)) {}
+    // Once; not valid afterwards.
+    Fd take() {
+        return std::move(pair_->jobs);
+    }
+
+  private:
+    kj::Own<ControlPair> pair_;
+};
+
 class Session {
   public:
     // Serves the connection until the client goes, or goes too far; never rejects. A connection of the broker's that is refused gets the
     // refusal as the answer to each of its calls.
-    static kj::Promise<void> serve(kj::LowLevelAsyncIoProvider& provider, kj::Timer& timer, Fd socket,
-                                   const protocol::Connection& connection, Managers managers, const ApiConfig& config);
+    static kj::Promise<void> serve(kj::AsyncIoContext& io, Fd socket, const protocol::Connection& connection, Managers managers,
+                                   const ApiConfig& config);
 
-    Session(kj::LowLevelAsyncIoProvider& provider, kj::Timer& timer, Fd socket, const protocol::Connection& connection, Managers managers,
-            const ApiConfig& config);
+    Session(kj::AsyncIoContext& io, Fd socket, const protocol::Connection& connection, Managers managers, const ApiConfig& config);
 
   private:
-    kj::Own<kj::AsyncCapabilityStream> socket_;
+    ClientSocket socket_;
     ClientStream stream_;
     capnp::TwoPartyVatNetwork network_;
     capnp::RpcSystem<capnp::rpc::twoparty::VatId> rpc_;

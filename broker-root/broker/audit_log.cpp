@@ -34,6 +34,15 @@ constexpr std::uint32_t kLogMode = 0640;
 constexpr int kLockTries = 40;
 constexpr useconds_t kLockPause = 50'000;
 
+// False with errno. Some file systems let a signal (CloseTimer) interrupt it.
+bool reserve_room(const Fd& file, std::uint64_t from, std::uint64_t bytes) {
+    int result = -1;
+    do {
+        result = ::fallocate(file.get(), FALLOC_FL_KEEP_SIZE, static_cast<off_t>(from), static_cast<off_t>(bytes));
+    } while (result != 0 && errno == EINTR);
+    return result == 0;
+}
+
 std::string hex(std::span<const unsigned char> bytes) {
     std::string out;
     for (const unsigned char byte : bytes) {
@@ -140,7 +149,7 @@ kernel::Result<void> AuditLog::reserve(std::size_t records) {
         return {};
     }
     const std::uint64_t bytes = std::max(records * kLineMax, kReservedAtOnce);
-    if (::fallocate(file_.get(), FALLOC_FL_KEEP_SIZE, static_cast<off_t>(size_), static_cast<off_t>(bytes)) != 0) {
+    if (!reserve_room(file_, size_, bytes)) {
         return kernel::last_errno();
     }
     reserved_ = size_ + bytes;
@@ -175,7 +184,7 @@ kernel::Result<void> AuditLog::sign() {
 
 void AuditLog::rotate() {
     auto next = kernel::open_beneath(directory_.get(), "audit.new", O_RDWR | O_APPEND | O_CREAT | O_TRUNC, kLogMode);
-    const bool has_room = next && ::fallocate(next->get(), FALLOC_FL_KEEP_SIZE, 0, static_cast<off_t>(kReservedAtOnce)) == 0;
+    const bool has_room = next && reserve_room(*next, 0, kReservedAtOnce);
     // The old one gets its last name first: a file that goes on has nothing in it yet, and begin() finds where the chain ended
     if (!has_room || !sign() || ::renameat(directory_.get(), kFile, directory_.get(), rotated_name(last()).c_str()) != 0 ||
         ::renameat(directory_.get(), "audit.new", directory_.get(), kFile) != 0) {

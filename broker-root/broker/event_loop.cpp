@@ -7,6 +7,8 @@
 #include <cerrno>
 #include <cstdlib>
 
+#include "shared/close_timer.h"
+
 namespace joblet::broker {
 
 EventLoop::EventLoop() : epoll_(::epoll_create1(EPOLL_CLOEXEC)) {
@@ -80,15 +82,18 @@ void EventLoop::run_timers() {
 
 void EventLoop::run() {
     std::array<epoll_event, 64> events{};
+    CloseTimer::start();
     while (!stopped_) {
         run_ready();
         if (stopped_) {
             break;
         }
+        CloseTimer::stop();
         const int count = ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), timeout_ms());
         if (count < 0 && errno != EINTR) {
             std::abort();
         }
+        CloseTimer::start(); // clients' sockets are among what is closed in a turn
         for (int i = 0; i < count; ++i) {
             const auto& event = events[static_cast<std::size_t>(i)];
             const std::uint64_t watch = event.data.u64; // packed: nothing may refer to it
@@ -100,6 +105,7 @@ void EventLoop::run() {
         }
         run_timers();
     }
+    CloseTimer::stop();
 }
 
 } // namespace joblet::broker

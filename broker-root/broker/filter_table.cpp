@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 
 namespace joblet::broker {
 
@@ -20,7 +21,8 @@ constexpr SyscallRule kTable[] = {
     {__NR_epoll_pwait, "epoll_pwait", "the C library's epoll_wait on some machines"},
     {__NR_clock_gettime, "clock_gettime", "deadlines and times in records, where the vDSO does not serve"},
     {__NR_restart_syscall, "restart_syscall", "the kernel's own, after a stop and continue"},
-    {__NR_rt_sigreturn, "rt_sigreturn", "return from a signal handler"},
+    {__NR_setitimer, "setitimer", "interrupts what is closed and makes it wait", {arg_is32(0, ITIMER_REAL)}},
+    {__NR_rt_sigreturn, "rt_sigreturn", "return from that interruption"},
     // ---- talking
     {__NR_recvmsg, "recvmsg", "requests, answers, reports"},
     {__NR_sendmsg, "sendmsg", "orders, replies, news; no byte, to see whether a client is still there"},

@@ -72,6 +72,7 @@ Task<std::expected<void, Failure>> Jobs::launch(JobPointer job, JobPlan plan) {
         result = hold_limits(job->cgroup.get(), job->record.limits);
     }
     if (result) {
+        const Fd control = duplicate(plan.control.get()); // closed after the spawner's
         auto [mine, stages] = make_seqpacket_pair();
         job->status = std::move(mine);
         job->launched_here = true;

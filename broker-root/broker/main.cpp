@@ -26,6 +26,7 @@
 #include "broker-root/kernel/cgroup_limits.h"
 #include "broker-root/kernel/mount.h"
 #include "broker-root/layout.h"
+#include "shared/close_timer.h"
 #include "shared/filter.h"
 #include "shared/log.h"
 
@@ -212,6 +213,10 @@ int run(int argc, char** argv) {
     auto audit_log = open_audit_log({root}, *config);
     if (!audit_log) {
         log::error(audit_log.error());
+        return 1;
+    }
+    if (!CloseTimer::prepare()) {
+        log::error(fmt::format("cannot take over SIGALRM: {}", std::strerror(errno)));
         return 1;
     }
     if (!give_up_power()) {

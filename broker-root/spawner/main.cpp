@@ -42,8 +42,8 @@ class Spawner {
     int serve();
 
   private:
-    void carry_out(const MakeSlot& order, std::span<const Fd> descriptors) const;
-    void carry_out(const Launch& order, std::span<const Fd> descriptors) const;
+    void carry_out(const MakeSlot& order, std::vector<Fd> descriptors) const;
+    void carry_out(const Launch& order, std::vector<Fd> descriptors) const;
 
     Fd proc_;
     Filters filters_;
@@ -62,7 +62,7 @@ void refuse(Answer answer, Step step, int sys_errno) {
     send_message(kSpawnerBrokerFd, answer, {}, Wait::Yes);
 }
 
-void Spawner::carry_out(const MakeSlot& order, std::span<const Fd>) const {
+void Spawner::carry_out(const MakeSlot& order, std::vector<Fd> /*none*/) const {
     const auto made = make_slot_namespaces(proc_.get(), order.slot_first);
     if (!made) {
         refuse(answer_to(order), Step::MakeSlot, made.error());
@@ -72,16 +72,18 @@ void Spawner::carry_out(const MakeSlot& order, std::span<const Fd>) const {
     send_message(kSpawnerBrokerFd, answer_to(order), descriptors, Wait::Yes);
 }
 
-void Spawner::carry_out(const Launch& order, std::span<const Fd> descriptors) const {
+void Spawner::carry_out(const Launch& order, std::vector<Fd> descriptors) const {
     const bool on_host_network = (order.flags & kLaunchHostNetwork) != 0;
     const auto namespaces = on_host_network ? kernel::kJobNamespacesButNet : kernel::kJobNamespaces;
     const auto stage = kernel::clone_process(namespaces, descriptors[kLaunchCgroup].get());
+    if (stage && stage->pid == 0) {
+        run_stage(order, descriptors, filters_.stage, has_labels_ ? proc_.get() : kNoLabels);
+    }
+    // Before the answer, until which the broker keeps the control socket: who closes it last waits for what its user has left in it
+    descriptors.clear();
     if (!stage) {
         refuse(answer_to(order), Step::CloneStage, stage.error());
         return;
-    }
-    if (stage->pid == 0) {
-        run_stage(order, descriptors, filters_.stage, has_labels_ ? proc_.get() : kNoLabels);
     }
     const std::array pidfd = {stage->pidfd.get()};
     send_message(kSpawnerBrokerFd, answer_to(order), pidfd, Wait::Yes);
@@ -90,7 +92,7 @@ void Spawner::carry_out(const Launch& order, std::span<const Fd> descriptors) co
 int Spawner::serve() {
     std::array<std::byte, kOrderSizeMax> buffer{};
     for (;;) {
-        const auto received = receive_datagram(kSpawnerBrokerFd, buffer, Wait::Yes);
+        auto received = receive_datagram(kSpawnerBrokerFd, buffer, Wait::Yes);
         if (!received) {
             if (received.error() == ReceiveError::Closed) {
                 return kEnded;
@@ -103,7 +105,7 @@ int Spawner::serve() {
             log::error("the broker sent something that is no order");
             return kFailed;
         }
-        std::visit([&](const auto& one) { carry_out(one, received->descriptors); }, *order);
+        std::visit([&](const auto& one) { carry_out(one, std::move(received->descriptors)); }, *order);
     }
 }
 

@@ -156,6 +156,8 @@ void append(Fd& file, LogStream stream, const std::string& text) {
     }
 }
 
+class ControlSocket final : public rpc::ControlSocket::Server {};
+
 class Jobs final : public rpc::JobService::Server {
   public:
     explicit Jobs(kj::Timer& timer) : timer_(timer) {}
@@ -183,12 +185,18 @@ class Jobs final : public rpc::JobService::Server {
         for (const auto variable : request.getEnvironment()) {
             environment.emplace_back(variable.cStr());
         }
-        auto control = request.getControl();
-        return control.getFd().then([control, command, environment](kj::Maybe<int> fd) mutable {
-            KJ_IF_MAYBE (number, fd) {
-                std::thread(play_stage, Fd(::fcntl(*number, F_DUPFD_CLOEXEC, 3)), command, environment).detach();
-            }
-        });
+        if (control_.valid() && request.hasControl()) {
+            std::thread(play_stage, std::move(control_), command, environment).detach();
+        }
+        return kj::READY_NOW;
+    }
+    kj::Promise<void> openControl(OpenControlContext context) override {
+        auto [clients, jobs] = make_seqpacket_pair();
+        control_ = std::move(jobs);
+        auto given = context.getResults().initResult().initValue();
+        given.setEnd(kj::heap<Descriptor>(std::move(clients)));
+        given.setControl(kj::heap<ControlSocket>());
+        return kj::READY_NOW;
     }
     kj::Promise<void> listJobs(ListJobsContext context) override {
         fill(context.getResults().initResult().initValue().initJobs(1)[0], false);
@@ -244,6 +252,7 @@ class Jobs final : public rpc::JobService::Server {
 
   private:
     kj::Timer& timer_;
+    Fd control_; // the job's end of the last one that was given
 };
 
 class Volumes final : public rpc::VolumeService::Server {

@@ -125,6 +125,7 @@ void add_jobs(Seeds& seeds) {
             request.initLimits().setMemoryBytes(4 << 20U);
         }));
     add("run-control", run([](auto request) { request.setWorkingDirectory("/tmp"); }), 0x40);
+    add("open-control", job_call<Jobs::OpenControlParams>(9, [](auto) {}));
     add("list-jobs", job_call<Jobs::ListJobsParams>(1, [](auto params) { params.initPage().setAfter("1"); }));
     const auto selecting = [](auto params) { params.initSelector().setJob("31313131"); };
     add("get-job", job_call<Jobs::GetJobParams>(2, selecting));

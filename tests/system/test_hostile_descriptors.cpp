@@ -1,12 +1,17 @@
 // Descriptors that nobody asked for.
 #include <doctest/doctest.h>
 
+#include <arpa/inet.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <array>
+#include <cstring>
+#include <memory>
 
+#include "shared/close_timer.h"
 #include "tests/system/hostile_client.h"
 
 namespace joblet::testing {
@@ -38,7 +43,6 @@ TEST_CASE("descriptors that nobody asked for end the connection, and none of the
             HostileClient first(here); // with the first bytes
             REQUIRE(first.send_with(calls, std::span(many).first(count)));
             CHECK(first.is_ended());
-            // In the middle of a message they are dropped by the kernel, because nobody receives them there
             HostileClient later(here);
             later.send(std::span(calls).first(calls.size() - 20));
             REQUIRE(later.send_with(std::span(calls).last(20), std::span(many).first(count)));
@@ -48,6 +52,149 @@ TEST_CASE("descriptors that nobody asked for end the connection, and none of the
     }
     CHECK(others_are_served(here));
     api.check_unharmed("descriptors", 8);
+}
+
+namespace {
+
+// A TCP connection whose sending end, when the last reference to it is closed, makes whoever closes it wait for an hour: what it has
+// to send is never read.
+struct Lingering {
+    Fd sender;
+    Fd receiver;
+};
+Lingering make_lingering() {
+    const Fd listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = ::htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof address;
+    auto* const any = reinterpret_cast<sockaddr*>(&address);
+    REQUIRE(::bind(listener.get(), any, size) == 0);
+    REQUIRE(::listen(listener.get(), 1) == 0);
+    REQUIRE(::getsockname(listener.get(), any, &size) == 0);
+    Lingering out;
+    out.sender = Fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    REQUIRE(::connect(out.sender.get(), any, size) == 0);
+    out.receiver = Fd(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    REQUIRE(out.receiver.valid());
+    const std::vector<char> much(65536);
+    while (::send(out.sender.get(), much.data(), much.size(), MSG_DONTWAIT | MSG_NOSIGNAL) > 0) {
+    }
+    constexpr int kHour = 3600;
+    const linger hour{.l_onoff = 1, .l_linger = kHour};
+    REQUIRE(::setsockopt(out.sender.get(), SOL_SOCKET, SO_LINGER, &hour, sizeof hour) == 0);
+    return out;
+}
+
+// Whoever has it besides, it is not waited for.
+void let_go(Fd one) {
+    CloseTimer::start();
+    one.reset();
+    CloseTimer::stop();
+}
+
+bool send_urgent(int socket, int descriptor) {
+    alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(sizeof(int))> control{};
+    char byte = 0;
+    iovec part{&byte, 1};
+    msghdr header{};
+    header.msg_iov = &part;
+    header.msg_iovlen = 1;
+    header.msg_control = control.data();
+    header.msg_controllen = control.size();
+    cmsghdr* const entry = CMSG_FIRSTHDR(&header);
+    entry->cmsg_level = SOL_SOCKET;
+    entry->cmsg_type = SCM_RIGHTS;
+    entry->cmsg_len = CMSG_LEN(sizeof(int));
+    std::memcpy(CMSG_DATA(entry), &descriptor, sizeof descriptor);
+    return ::sendmsg(socket, &header, MSG_OOB | MSG_NOSIGNAL | MSG_DONTWAIT) == 1;
+}
+
+} // namespace
+
+TEST_CASE("nobody waits for what a client attaches, and that takes an hour to close") {
+    REQUIRE(CloseTimer::prepare());
+    Installation::Options options;
+    options.broker_toml = "[limits]\nconnections = 2\n";
+    const Installation here(options);
+    here.create("hers", "1MiB", "memory", kAlice);
+    const ApiWatch api(here);
+    const auto calls = opening() + list_volumes(kFirstFreeQuestion);
+    std::vector<Fd> receivers; // open as long as this takes
+    const auto lingering = [&receivers] {
+        auto made = make_lingering();
+        receivers.push_back(std::move(made.receiver));
+        return std::move(made.sender);
+    };
+    const auto attach = [&lingering](const HostileClient& client, std::span<const std::byte> bytes) {
+        Fd one = lingering();
+        CHECK(client.send_with(bytes, std::array{one.get()}));
+        let_go(std::move(one)); // from here on the message alone has it
+    };
+    SUBCASE("with the first bytes") {
+        HostileClient client(here);
+        attach(client, calls);
+        CHECK(client.is_ended());
+    }
+    SUBCASE("behind others, in the middle of a message") {
+        HostileClient client(here);
+        client.send(std::span(calls).first(calls.size() - 20));
+        attach(client, std::span(calls).last(20));
+        CHECK(client.is_ended());
+    }
+    SUBCASE("behind what ends the connection") {
+        HostileClient client(here);
+        client.send(std::vector(64, std::byte{0xff}));
+        Fd one = lingering();
+        (void)client.send_with(calls, std::array{one.get()});
+        let_go(std::move(one));
+    }
+    SUBCASE("and hangs up at once") {
+        for (int i = 0; i < 20; ++i) {
+            const HostileClient client(here);
+            Fd one = lingering();
+            (void)client.send_with(calls, std::array{one.get()});
+            let_go(std::move(one));
+        }
+    }
+    SUBCASE("as urgent data") {
+        for (int i = 0; i < 5; ++i) {
+            HostileClient client(here);
+            client.send(calls);
+            Fd one = lingering();
+            CHECK(send_urgent(client.socket(), one.get()));
+            let_go(std::move(one));
+            client.send(calls);
+        }
+    }
+    SUBCASE("to connections that are one too many") {
+        std::vector<std::unique_ptr<HostileClient>> clients;
+        for (int i = 0; i < 12; ++i) {
+            clients.push_back(std::make_unique<HostileClient>(here));
+            Fd one = lingering();
+            (void)clients.back()->send_with(calls, std::array{one.get()});
+            let_go(std::move(one));
+        }
+    }
+    SUBCASE("as stdin of a job that is refused, or that runs") {
+        for (const char* const volume : {"nosuch", ""}) {
+            for (int i = 0; i < 3; ++i) {
+                Fd one = lingering();
+                Words words = {"run"};
+                if (*volume != '\0') {
+                    words.insert(words.end(), {"-v", volume});
+                }
+                words.emplace_back("true");
+                auto command = here.rnx(words, kMallory);
+                command.input_descriptor = one.get();
+                const auto outcome = run(command);
+                CHECK_MESSAGE(outcome.status == (*volume != '\0' ? 125 : 0), outcome.err);
+                let_go(std::move(one));
+            }
+        }
+    }
+    CHECK(others_are_served(here));
+    api.check_unharmed("what takes an hour to close", 8);
 }
 
 TEST_CASE("descriptors with each byte of a message do not pile up") {

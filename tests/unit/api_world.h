@@ -73,6 +73,14 @@ class Client {
     template <class Answer> auto wait(Answer&& answer) {
         return world_.io.provider->getTimer().timeoutAfter(10 * kj::SECONDS, kj::mv(answer)).wait(world_.io.waitScope);
     }
+    // Of a capability that came with one.
+    int descriptor_of(rpc::Descriptor::Client capability) {
+        const auto fd = wait(capability.getFd());
+        KJ_IF_MAYBE (number, fd) {
+            return *number;
+        }
+        return -1;
+    }
     auto create(const char* name, std::uint64_t size) {
         auto request = volumes.createVolumeRequest();
         request.setName(name);
@@ -100,16 +108,7 @@ class Client {
     rpc::HostService::Client host;
 };
 
-class DescriptorServer final : public rpc::Descriptor::Server {
-  public:
-    explicit DescriptorServer(Fd fd) : fd_(std::move(fd)) {}
-    kj::Maybe<int> getFd() override {
-        return fd_.get();
-    }
-
-  private:
-    Fd fd_;
-};
+class OtherControl final : public rpc::ControlSocket::Server {};
 
 inline std::string text(capnp::Text::Reader from) {
     return {from.begin(), from.size()};

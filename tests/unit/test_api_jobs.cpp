@@ -1,7 +1,6 @@
 // Jobs over the RPC interface.
 #include <doctest/doctest.h>
 
-#include <fcntl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -17,27 +16,26 @@ TEST_CASE("a job is started with exactly what was asked, waited for, and removed
     Client alice(world, kAlice);
     Client bob(world, kBob);
 
-    auto [ours, theirs] = make_seqpacket_pair();
-    const auto run = [&alice, &given = theirs](const char* volume, const char* target, const char* base = "") {
+    auto opened = alice.wait(alice.jobs.openControlRequest().send());
+    const auto run = [&alice, &opened](const char* volume, const char* target) {
         auto request = alice.jobs.runRequest();
         auto wanted = request.initRequest();
         auto command = wanted.initCommand(2);
         command.set(0, "echo");
         command.set(1, "hello");
-        wanted.setBase(base);
         auto volumes = wanted.initVolumes(1);
         volumes[0].setVolume(volume);
         volumes[0].setTarget(target);
         volumes[0].setReadOnly(true);
-        wanted.setControl(kj::heap<DescriptorServer>(Fd(::dup(given.get()))));
+        wanted.setControl(opened.getResult().getValue().getControl());
         return alice.wait(request.send());
     };
     CHECK(run("nosuch", "").getResult().getError().getCode() == rpc::ErrorCode::NOT_FOUND);
     CHECK(run("data", "/proc/x").getResult().getError().getCode() == rpc::ErrorCode::INVALID_ARGUMENT);
     CHECK(run("data", "relative").getResult().getError().getCode() == rpc::ErrorCode::INVALID_ARGUMENT);
-    const auto no_base = run("data", "", "nosuch");
-    CHECK(text(no_base.getResult().getError().getMessage()) == "there is no base \"nosuch\"");
+    CHECK(text(run("data", "/data").getResult().getError().getMessage()) == "the control socket was given to another run");
 
+    opened = alice.wait(alice.jobs.openControlRequest().send());
     const auto started = run("data", "/data");
     REQUIRE(started.getResult().isValue());
     const auto id = text(started.getResult().getValue().getJob().getId());
@@ -55,7 +53,7 @@ TEST_CASE("a job is started with exactly what was asked, waited for, and removed
     CHECK(std::string(parsed->working_directory) == "/work");
     REQUIRE(::send(world.broker.control.get(), "x", 1, 0) == 1); // it is the very socket
     char byte = 0;
-    CHECK(::recv(ours.get(), &byte, 1, 0) == 1);
+    CHECK(::recv(alice.descriptor_of(opened.getResult().getValue().getEnd()), &byte, 1, 0) == 1);
 
     auto by_bob = bob.jobs.waitRequest();
     by_bob.getSelector().setJob(id);
@@ -96,20 +94,47 @@ TEST_CASE("a job is started with exactly what was asked, waited for, and removed
     CHECK(alice.wait(alice.jobs.listJobsRequest().send()).getResult().getValue().getMatching() == 0);
 }
 
-TEST_CASE("a control descriptor of another kind never reaches the broker") {
+TEST_CASE("what is no control socket of this connection's is none") {
     World world;
     Client alice(world, kAlice);
-    std::array<int, 2> stream{};
-    REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, stream.data()) == 0);
-    const Fd other(stream[1]);
-    for (const int fd : {::open("/dev/null", O_RDWR | O_CLOEXEC), ::open("/", O_PATH | O_CLOEXEC), stream[0]}) {
+    Client bob(world, kBob);
+    const auto run = [&alice](rpc::ControlSocket::Client control) {
         auto request = alice.jobs.runRequest();
         request.initRequest().initCommand(1).set(0, "true");
-        request.getRequest().setControl(kj::heap<DescriptorServer>(Fd(fd)));
+        request.getRequest().setControl(std::move(control));
         const auto answer = alice.wait(request.send());
-        CHECK(answer.getResult().getError().getCode() == rpc::ErrorCode::INVALID_ARGUMENT);
-    }
+        return text(answer.getResult().getError().getMessage());
+    };
+    const auto foreign = bob.wait(bob.jobs.openControlRequest().send());
+    constexpr const char* kRefused = "the control socket is not what openControl gave on this connection";
+    CHECK(run(kj::heap<OtherControl>()) == kRefused);
+    CHECK(run(foreign.getResult().getValue().getControl()) == kRefused);
     auto request = alice.jobs.runRequest();
     request.initRequest().initCommand(1).set(0, "true");
-    CHECK(alice.wait(request.send()).getResult().getError().getCode() == rpc::ErrorCode::INVALID_ARGUMENT);
+    CHECK(text(alice.wait(request.send()).getResult().getError().getMessage()) == "a job needs a control socket");
+}
+
+TEST_CASE("a base that is not there is refused by the broker, and the control socket is not had again") {
+    World world([](FakeBroker& broker) { broker.add_volume(kAlice, "data"); });
+    Client alice(world, kAlice);
+    const auto opened = alice.wait(alice.jobs.openControlRequest().send());
+    auto request = alice.jobs.runRequest();
+    request.initRequest().initCommand(1).set(0, "true");
+    request.getRequest().setBase("nosuch");
+    request.getRequest().setControl(opened.getResult().getValue().getControl());
+    CHECK(text(alice.wait(request.send()).getResult().getError().getMessage()) == "there is no base \"nosuch\"");
+}
+
+TEST_CASE("control sockets of one connection are bounded, and gone with it") {
+    World world;
+    std::vector<rpc::ControlSocket::Client> kept;
+    Client alice(world, kAlice);
+    for (int i = 0; i < 16; ++i) {
+        const auto opened = alice.wait(alice.jobs.openControlRequest().send());
+        kept.push_back(opened.getResult().getValue().getControl()); // the other end is let go of
+    }
+    CHECK(alice.wait(alice.jobs.openControlRequest().send()).getResult().getError().getCode() == rpc::ErrorCode::LIMIT_EXCEEDED);
+    kept.pop_back();
+    world.turn(50);
+    CHECK(alice.wait(alice.jobs.openControlRequest().send()).getResult().isValue());
 }

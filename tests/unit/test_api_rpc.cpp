@@ -115,10 +115,10 @@ TEST_CASE("calls and waits of one connection are bounded") {
     config.waits_per_connection = 2;
     World world({}, config);
     Client alice(world, kAlice);
-    auto [ours, theirs] = make_seqpacket_pair();
+    const auto opened = alice.wait(alice.jobs.openControlRequest().send());
     auto request = alice.jobs.runRequest();
     request.initRequest().initCommand(1).set(0, "true");
-    request.getRequest().setControl(kj::heap<DescriptorServer>(std::move(theirs)));
+    request.getRequest().setControl(opened.getResult().getValue().getControl());
     const auto started = alice.wait(request.send());
     REQUIRE(started.getResult().isValue());
     const auto wait = [&]() {

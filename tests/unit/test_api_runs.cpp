@@ -102,7 +102,7 @@ TEST_CASE("what a job cannot be asked for never reaches the broker, and names it
         {"tmpBytes", [](auto wanted) { wanted.setTmpBytes(protocol::kVolumeSizeMax + 1); }},
         {"logMaxBytes", [](auto wanted) { wanted.setLogMaxBytes(protocol::kLogMin - 1); }},
         {"name", [](auto wanted) { wanted.setName("a/b"); }},
-        {"control", [](auto wanted) { wanted.setControl(kj::heap<DescriptorServer>(make_seqpacket_pair().first)); }},
+        {"control", [](auto wanted) { wanted.setControl(kj::heap<OtherControl>()); }},
         {"control", [](auto wanted) { wanted.setDetached(false); }},
         {"logMaxBytes",
          [](auto wanted) {
