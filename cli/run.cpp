@@ -40,14 +40,15 @@ Asked start(const Run& run, const Environment& environment, const std::string& s
     // What a signal is for is known when the job is there; a daemon that does not answer must not keep rnx from being ended
     constexpr auto kGrace = 2 * kj::SECONDS;
     Client client(socket);
-    const auto opened = client.wait_unless_readable(signals, kGrace, client.jobs().openControlRequest().send());
+    auto jobs = client.jobs();
+    const auto opened = client.wait_unless_readable(signals, kGrace, jobs.openControlRequest().send());
     if (!opened) {
         end_by_signal();
     }
     const auto pair = value_of(opened->getResult());
     Asked asked{Fd(::fcntl(client.descriptor_of(pair.getEnd()), F_DUPFD_CLOEXEC, 0)), std::nullopt};
     send_hello(asked.control.get(), run);
-    auto request = client.jobs().runRequest();
+    auto request = jobs.runRequest();
     fill(request.initRequest(), run, environment);
     request.getRequest().setControl(pair.getControl());
     try {

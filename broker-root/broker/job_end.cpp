@@ -23,7 +23,8 @@ namespace joblet::broker {
 
 namespace {
 
-constexpr int kFinishTries = 5; // of workers that die or hang
+constexpr int kFinishTries = 8; // of workers that die or hang; the pauses between them are three seconds in all
+constexpr std::chrono::milliseconds kFinishPause{25};
 constexpr std::chrono::milliseconds kLongestPause{60'000};
 
 // A group that does not become empty after its pid 1 is gone has a process stuck in the kernel; whoever waits is told by then.
@@ -203,7 +204,11 @@ Detached Jobs::finish(JobPointer job) {
     p_.supervisor.drop(id); // before the worker's answer: jobletd's copy would keep the mounts
     WorkerReply finished = co_await p_.workers.order(finish_order, std::move(held));
     // With a lost worker went what it held; the next one looks at what is still in use, as each does
-    for (int tries = 1; finished.lost && tries < kFinishTries; ++tries) {
+    auto pause = kFinishPause;
+    for (int tries = 1; finished.lost && tries < kFinishTries; ++tries, pause *= 2) {
+        const Gate over(p_.loop);
+        p_.loop.after(pause, [over] { over.open(); });
+        co_await over;
         finished = co_await p_.workers.order(finish_order);
     }
     // Somebody has a descriptor of it open, or an unmount takes its time

@@ -99,6 +99,9 @@ Task<std::expected<void, Failure>> Jobs::launch(JobPointer job, JobPlan plan) {
             job->pidfd = std::move(answer.descriptors.front());
             keep(*job);
             watch(job);
+            if (job->kill_is_due) {
+                kill_group(*job);
+            }
             co_return std::expected<void, Failure>();
         }
         result = std::unexpected(answer.ok() ? Failure{ErrorCode::Internal, Step::CloneStage, 0} : answer.failure());

@@ -248,6 +248,10 @@ protocol::Reply Jobs::signal(const protocol::SignalJob& request, const Client& c
         return reply;
     }
     if (request.signal == SIGKILL) {
+        if (job.state == protocol::JobState::Starting && !job.pidfd.valid() && job.events_watch == 0) {
+            job.kill_is_due = true; // nobody is there yet: launch() does it
+            return reply;
+        }
         if (const auto killed = kernel::kill_cgroup(job.cgroup.get()); !killed) {
             return refusal(Failure{ErrorCode::Internal, Step::None, killed.error()});
         }

@@ -62,7 +62,8 @@ struct Job {
     Fd mount_namespace; // given by the stage; the last thing that keeps the job's mounts
     Fd cgroup;
     Fd cgroup_events;
-    Fd control_peer; // of a system job: kept open, because a control socket that hangs up means "stop"
+    Fd control_peer;          // of a system job: kept open, because a control socket that hangs up means "stop"
+    bool kill_is_due = false; // as soon as there is a process
     EventLoop::Watch pidfd_watch = 0;
     EventLoop::Watch status_watch = 0;
     EventLoop::Watch events_watch = 0;

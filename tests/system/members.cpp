@@ -12,7 +12,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-enum class Group : std::uint8_t { Daemons, Job };
+enum class Group : std::uint8_t { Jobletd, Daemons, Job };
 
 // Programs name themselves; whatever else lives in a job's group is its command or was started by it. There the name of the spawner
 // is that of a stage which has just been cloned.
@@ -22,6 +22,9 @@ std::string kind_of(const std::string& name, Group group) {
     }
     if (group == Group::Job) {
         return name == "joblet-stage" || name == "joblet-spawner" ? "" : "job";
+    }
+    if (name == "jobletd" && group != Group::Jobletd) {
+        return ""; // cloned, and about to become another
     }
     static const auto kTables = process_tables();
     return std::ranges::find(kTables, name, &ProcessTable::process) != kTables.end() ? name : "";
@@ -36,12 +39,14 @@ std::string finished(const std::string& process, const std::map<std::string, std
     return found != status.end() && found->second == std::to_string(expected) ? process : std::string();
 }
 
-void add(std::vector<Member>& out, pid_t pid, Group group) {
+// Daemons are jobletd's children; what else lives in their groups was cloned by one of them and is about to become something else.
+void add(std::vector<Member>& out, pid_t pid, Group group, pid_t jobletd) {
     auto status = status_of(pid);
     if (!status.contains("Seccomp_filters")) {
         return; // gone, or a zombie
     }
-    auto process = finished(kind_of(status["Name"], group), status);
+    const bool is_on_its_way = group == Group::Daemons && status["PPid"] != std::to_string(jobletd);
+    auto process = is_on_its_way ? std::string() : finished(kind_of(status["Name"], group), status);
     if (!process.empty()) {
         // The kernel writes its capabilities first and its filters last, and it may have finished in between
         status = status_of(pid);
@@ -71,9 +76,9 @@ std::map<std::string, std::string> status_of(pid_t pid) {
 
 std::vector<Member> members_of(const Installation& here) {
     std::vector<Member> out;
-    add(out, here.jobletd(), Group::Daemons);
+    add(out, here.jobletd(), Group::Jobletd, here.jobletd());
     for (const pid_t pid : here.daemons("jobletd-cgroup")) {
-        add(out, pid, Group::Daemons);
+        add(out, pid, Group::Daemons, here.jobletd());
     }
     std::error_code error; // a group may go while it is looked at
     for (fs::recursive_directory_iterator entry(here.cgroup(), error), end; entry != end; entry.increment(error)) {
@@ -84,7 +89,7 @@ std::vector<Member> members_of(const Installation& here) {
         std::istringstream pids(read_file(entry->path()));
         for (pid_t pid = 0; pids >> pid;) {
             if (pid != 0 && pid != here.jobletd()) {
-                add(out, pid, group);
+                add(out, pid, group, here.jobletd());
             }
         }
     }

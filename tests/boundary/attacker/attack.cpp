@@ -264,6 +264,7 @@ Incoming Attack::wait(std::uint64_t sequence) {
         } else if (end_->is_closed() || std::chrono::steady_clock::now() >= until) {
             const auto asked = pending_.find(sequence);
             const std::string what = asked == pending_.end() ? "?" : describe(asked->second.request, asked->second.asker);
+            print_logs();
             throw std::runtime_error(fmt::format("{}: {}", what, end_->is_closed() ? "the broker closed" : "no answer"));
         }
     }

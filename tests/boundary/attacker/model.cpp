@@ -76,7 +76,8 @@ class Judge {
     ModelJob* job(const JobId& id, protocol::Authority authority = protocol::Authority::User) {
         const auto found = m_.jobs_.find(id);
         if (found == m_.jobs_.end()) {
-            object("done with a job that is not there");
+            const auto listed = m_.listed_.find(id); // its StartJob is not answered yet
+            must(listed != m_.listed_.end() && owns(listed->second), "done with a job that is not there");
             return nullptr;
         }
         must(owns(found->second.owner) || is_admin(authority), "done with a job of somebody else");
@@ -278,7 +279,14 @@ class Judge {
 };
 
 std::vector<std::string> Model::take(const protocol::Request& request, const std::optional<Asker>& asker, const protocol::Message& answer) {
-    return Judge(*this, asker, answer).judge(request);
+    if (const auto* const page = std::get_if<protocol::JobPage>(&answer)) {
+        for (const auto& entry : std::span(page->jobs).first(page->reply.count)) {
+            listed_.insert_or_assign(entry.id, entry.owner_uid);
+        }
+    }
+    auto objections = Judge(*this, asker, answer).judge(request);
+    std::erase_if(listed_, [this](const auto& entry) { return jobs_.contains(entry.first); });
+    return objections;
 }
 
 void Model::hear(const protocol::Message& news) {

@@ -67,7 +67,8 @@ class Model {
 
     std::map<VolumeId, ModelVolume> volumes_;
     std::map<JobId, ModelJob> jobs_;
-    std::map<JobId, std::uint32_t> named_; // in an answer to that user, before it was known whose they are
+    std::map<JobId, std::uint32_t> listed_; // whose, as a list said, before it was known otherwise
+    std::map<JobId, std::uint32_t> named_;  // in an answer to that user, before it was known whose they are
 };
 
 // "DeleteVolume (volume …) for uid 20001"

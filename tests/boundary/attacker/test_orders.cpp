@@ -91,6 +91,32 @@ TEST_CASE("jobs that are killed are in nobody's way who starts one at the same m
     scene.tidy();
 }
 
+TEST_CASE("a job that is killed before its first process is there ends all the same") {
+    Attack attack;
+    Scene scene(attack);
+    std::size_t early = 0;
+    for (std::size_t round = 0; round < steps_of(20, 500); ++round) {
+        scene.inputs.emplace_back();
+        const auto before = attack.model().jobs();
+        const auto started = attack.send(scene.alice, job_request(), scene.inputs.back().descriptors());
+        const auto listed = attack.ask(kNobody, protocol::ListJobs{});
+        const auto& page = std::get<protocol::JobPage>(listed.message);
+        std::optional<JobId> id;
+        for (const auto& entry : std::span(page.jobs).first(page.reply.count)) {
+            id = before.contains(entry.id) ? id : entry.id;
+        }
+        REQUIRE(id);
+        early += attack.reply_to(scene.alice, kill_of(*id)).code == ErrorCode::Ok ? 1 : 0;
+        CHECK(Attack::plain(attack.wait(started)).code == ErrorCode::Ok);
+        CHECK(becomes_true([&] {
+            attack.read_on();
+            return attack.model().jobs().at(*id).ended;
+        }));
+        scene.tidy();
+    }
+    CHECK(early > 0);
+}
+
 TEST_CASE("random walks: anything about anything in any name, up to eight at once") {
     Attack attack;
     Scene scene(attack);
