@@ -65,6 +65,7 @@ class Init {
     void read_output(Source source);
     std::size_t read_piece(Source source);
     void drain_output();
+    void pass_on(int signal);
     void signal_job(int signal) const;
     void end_job(int signal);
     void keep_deadlines();
@@ -77,6 +78,7 @@ class Init {
     StartFailure failure_;
     LogWriter log_;
     bool timed_out_ = false;
+    int stop_is_due_ = 0;                         // the signal that asked for it
     std::optional<std::int64_t> terminate_at_ns_; // CLOCK_MONOTONIC
     std::optional<std::int64_t> kill_at_ns_;
 };
@@ -166,6 +168,9 @@ void Init::read_start_pipe() {
         failure_ = failure;
     } else {
         send_message(start_.channels.status, StageReport{.type = StageReportType::Running}, {}, Wait::No);
+        if (stop_is_due_ != 0) {
+            signal_job(stop_is_due_);
+        }
     }
     polled_[kStart].fd = -1;
 }
@@ -180,7 +185,7 @@ void Init::read_request(Source source) {
     }
     const auto request = decode_control(std::span<const std::byte>(buffer).first(size > 0 ? static_cast<std::size_t>(size) : 0));
     if (request) {
-        signal_job(static_cast<int>(request->signal));
+        pass_on(static_cast<int>(request->signal));
         return;
     }
     // Gone, or no peer of ours. Without the broker the job runs on; without its rnx it does not
@@ -230,6 +235,17 @@ void Init::drain_output() {
         }
     }
     log_.settle(now_ns());
+}
+
+// One that stops waits until the command runs: stopped before, the job would be starting for as long, and everybody who asks for
+// something of it would wait.
+void Init::pass_on(int signal) {
+    const bool stops = signal == SIGSTOP || signal == SIGTSTP || signal == SIGTTIN || signal == SIGTTOU;
+    if (polled_[kStart].fd >= 0 && (stops || signal == SIGCONT)) {
+        stop_is_due_ = stops ? signal : 0;
+        return;
+    }
+    signal_job(signal);
 }
 
 // The whole group, as a terminal does it for Ctrl-C: a shell waits for what it started. Before the command is in a group of

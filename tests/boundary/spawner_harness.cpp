@@ -396,15 +396,7 @@ std::string TestJob::read_output() {
     return text;
 }
 
-bool TestJob::finish(int timeout_ms) {
-    pollfd end{pidfd_.get(), POLLIN, 0};
-    if (::poll(&end, 1, timeout_ms) != 1) {
-        return false;
-    }
-    ExitRecord record;
-    if (::pread(record_.get(), &record, sizeof record, 0) == static_cast<ssize_t>(sizeof record)) {
-        in_file = record;
-    }
+void TestJob::read_reports() {
     std::array<std::byte, sizeof(spawner::StageReport)> buffer{};
     while (auto received = receive_datagram(status_.get(), buffer, Wait::No)) {
         spawner::StageReport report;
@@ -421,6 +413,30 @@ bool TestJob::finish(int timeout_ms) {
             to_broker = report.exit;
         }
     }
+}
+
+bool TestJob::runs(int timeout_ms) {
+    while (!said_running) {
+        pollfd report{status_.get(), POLLIN, 0};
+        if (::poll(&report, 1, timeout_ms) != 1 || (report.revents & POLLIN) == 0) {
+            return false;
+        }
+        read_reports();
+    }
+    return true;
+}
+
+bool TestJob::finish(int timeout_ms) {
+    pollfd end{pidfd_.get(), POLLIN, 0};
+    if (::poll(&end, 1, timeout_ms) != 1) {
+        return false;
+    }
+    ExitRecord record;
+    if (::pread(record_.get(), &record, sizeof record, 0) == static_cast<ssize_t>(sizeof record)) {
+        in_file = record;
+    }
+    read_reports();
+    std::array<std::byte, sizeof record> buffer{};
     while (control_.valid()) {
         const auto received = receive_datagram(control_.get(), buffer, Wait::No);
         if (!received) {

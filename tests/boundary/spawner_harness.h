@@ -125,6 +125,8 @@ class TestJob {
     [[nodiscard]] LogContent log() const {
         return read_log(log_files_[0].get(), log_files_[1].get());
     }
+    // Waits until pid 1 says that the command runs. False: it did not within the time.
+    bool runs(int timeout_ms = 5'000);
     // Waits for pid 1's end and reads all that it said. False: it did not end within the time.
     bool finish(int timeout_ms = 20'000);
 
@@ -144,6 +146,8 @@ class TestJob {
     [[nodiscard]] std::optional<ExitRecord> agreed() const;
 
   private:
+    void read_reports();
+
     TestCgroup cgroup_;
     Fd pidfd_;
     Fd status_;

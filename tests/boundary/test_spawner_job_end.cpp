@@ -53,6 +53,21 @@ TEST_CASE("a command that cannot be executed is told apart: 127 not found, 126 o
     }
 }
 
+TEST_CASE("a job that is stopped while it starts runs first, and stops then") {
+    World world;
+    for (const int signal : {SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU}) {
+        for (int round = 0; round < 10; ++round) {
+            CAPTURE(signal);
+            auto job = world.start(guest({"exit", "7"}));
+            job.signal_as_broker(signal);
+            REQUIRE(job.runs());
+            job.signal_as_broker(SIGCONT);
+            REQUIRE(job.finish());
+            CHECK(job.agreed().value_or(ExitRecord{}).code == 7);
+        }
+    }
+}
+
 TEST_CASE("commands are found by the job's own PATH, and scripts run with and without an interpreter line") {
     World world;
     auto by_path = run_of({"joblet-guest", "exit", "3"});
