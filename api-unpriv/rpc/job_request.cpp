@@ -121,7 +121,7 @@ kj::Promise<Outcome<Fd>> control_from(SessionContext& session, rpc::RunRequest::
     auto client = request.getControl();
     auto known = session.given_controls.getLocalServer(client);
     return known
-        .then([](kj::Maybe<rpc::ControlSocket::Server&> given) -> Outcome<Fd> {
+        .then([](const kj::Maybe<rpc::ControlSocket::Server&>& given) -> Outcome<Fd> {
             KJ_IF_MAYBE (one, given) {
                 if (Fd jobs = kj::downcast<GivenControl>(*one).take(); jobs.valid()) {
                     return jobs;

@@ -166,6 +166,9 @@ void Scene::restore() {
     if (running != attack.model().jobs().end() && !running->second.ended) {
         (void)attack.reply_to(alice, kill_of(job));
     }
+    if (!attack.model().holders(held).empty()) {
+        end_other_jobs(); // one of them has got it
+    }
     job = start_job(alice, {held});
 }
 
