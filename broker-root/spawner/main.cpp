@@ -42,7 +42,7 @@ class Spawner {
     int serve();
 
   private:
-    void carry_out(const MakeSlot& order, std::vector<Fd> descriptors) const;
+    void carry_out(const MakeSlot& order, const std::vector<Fd>& descriptors) const;
     void carry_out(const Launch& order, std::vector<Fd> descriptors) const;
 
     Fd proc_;
@@ -62,7 +62,7 @@ void refuse(Answer answer, Step step, int sys_errno) {
     send_message(kSpawnerBrokerFd, answer, {}, Wait::Yes);
 }
 
-void Spawner::carry_out(const MakeSlot& order, std::vector<Fd> /*none*/) const {
+void Spawner::carry_out(const MakeSlot& order, const std::vector<Fd>& /*none*/) const {
     const auto made = make_slot_namespaces(proc_.get(), order.slot_first);
     if (!made) {
         refuse(answer_to(order), Step::MakeSlot, made.error());
