@@ -50,6 +50,7 @@ kj::Promise<void> BrokerClient::read_some() {
                 return observer_.whenBecomesReadable().then([this]() { return read_some(); });
             case ReceiveError::Closed:
                 return kj::READY_NOW;
+            case ReceiveError::Descriptors:
             case ReceiveError::Truncated:
             case ReceiveError::Failed:
                 break;
@@ -103,11 +104,7 @@ kj::Promise<Answer> BrokerClient::enqueue(Outgoing outgoing) {
 
 BrokerClient::Sent BrokerClient::send(Outgoing& outgoing) {
     std::memcpy(outgoing.bytes.data() + offsetof(protocol::RequestHeader, sequence), &next_sequence_, sizeof next_sequence_);
-    std::array<int, protocol::kRequestDescriptorsMax> descriptors{};
-    for (std::size_t i = 0; i < outgoing.descriptors.size(); ++i) {
-        descriptors.at(i) = outgoing.descriptors[i].get();
-    }
-    if (send_datagram(socket_, outgoing.bytes, std::span(descriptors).first(outgoing.descriptors.size()), Wait::No)) {
+    if (send_datagram(socket_, outgoing.bytes, {}, Wait::No)) {
         return Sent::Yes;
     }
     return errno == EAGAIN || errno == EWOULDBLOCK ? Sent::Full : Sent::Refused;
@@ -129,8 +126,7 @@ void BrokerClient::send_waiting() {
             pending_.emplace(next_sequence_, Pending{first.type, kj::mv(first.fulfiller)});
             ++next_sequence_;
             break;
-        case Sent::Refused: // no memory, or too many descriptors under way: this one's misfortune. A broker that is gone is
-                            // noticed by reading
+        case Sent::Refused: // no memory: this one's misfortune. A broker that is gone is noticed by reading
             log::warning(std::string("a request could not be sent to the broker: ") + std::strerror(errno));
             first.fulfiller->fulfill(refusal(first.type));
             break;

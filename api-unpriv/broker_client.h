@@ -29,7 +29,7 @@ class BrokerListener {
     virtual void on_job_changed(const protocol::JobEntry& job) = 0;
 };
 
-// A reply, and what came with it: nothing, but for a log that was opened.
+// A reply, and what came with it: nothing, but for a log and a channel.
 struct Answer {
     protocol::Message message;
     std::vector<Fd> descriptors;
@@ -44,16 +44,16 @@ class BrokerClient final : private kj::TaskSet::ErrorHandler {
     kj::Promise<void> run();
 
     // The reply. Sequence numbers are given here, in the order of sending. Never rejects: where the window is full, the reply is
-    // Unavailable. The request is carried out even if the promise is dropped. `descriptors` are closed when they were sent.
-    template <class Request> kj::Promise<protocol::Message> request(Request request, std::vector<Fd> descriptors = {}) {
-        return request_all(request, std::move(descriptors)).then([](const Answer& answer) { return answer.message; });
+    // Unavailable. The request is carried out even if the promise is dropped.
+    template <class Request> kj::Promise<protocol::Message> request(Request request) {
+        return request_all(request).then([](const Answer& answer) { return answer.message; });
     }
     // Likewise, for a reply that comes with descriptors.
-    template <class Request> kj::Promise<Answer> request_all(Request request, std::vector<Fd> descriptors = {}) {
+    template <class Request> kj::Promise<Answer> request_all(Request request) {
         request.header.type = Request::kType;
         const auto bytes = std::as_bytes(std::span(&request, 1));
         static_assert(offsetof(Request, header) == 0);
-        return enqueue(Outgoing{Request::kType, std::vector<std::byte>(bytes.begin(), bytes.end()), std::move(descriptors), {}});
+        return enqueue(Outgoing{Request::kType, std::vector<std::byte>(bytes.begin(), bytes.end()), {}});
     }
 
     // Requests waiting for a reply or for room in the window.
@@ -69,7 +69,6 @@ class BrokerClient final : private kj::TaskSet::ErrorHandler {
     struct Outgoing {
         protocol::RequestType type;
         std::vector<std::byte> bytes;
-        std::vector<Fd> descriptors;
         Fulfiller fulfiller;
     };
     struct Pending {

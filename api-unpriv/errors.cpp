@@ -34,6 +34,7 @@ constexpr std::array kLimits = {
     LimitRow{LimitKind::WorkSize, "jobs.work_size_max", "the size of a job's /work", Unit::Bytes},
     LimitRow{LimitKind::TmpSize, "jobs.tmp_size_max", "the size of a job's /tmp", Unit::Bytes},
     LimitRow{LimitKind::LogSize, "jobs.log_size_max", "the size of a job's log", Unit::Bytes},
+    LimitRow{LimitKind::ChannelsPerConnection, "channels_per_connection", "jobs on their way on one connection", Unit::Count}, // likewise
     LimitRow{LimitKind::VolumesPerJob, "volumes_per_job", "volumes per job", Unit::Count}, // nobody can set it
     LimitRow{LimitKind::Memory, "jobs.memory_max", "the memory of a job", Unit::Bytes},
     LimitRow{LimitKind::Processes, "jobs.processes_max", "the number of processes of a job", Unit::Count},

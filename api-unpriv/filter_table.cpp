@@ -53,7 +53,7 @@ constexpr SyscallRule kCalls[] = {
     // Clients and the broker: sockets that the broker gave
     {__NR_read, "read", "clients, the event loop's wake-up, pages of the database", {}},
     {__NR_readv, "readv", "clients", {}},
-    {__NR_write, "write", "clients, the log, the memory file of a job's command", {}},
+    {__NR_write, "write", "clients, the log", {}},
     {__NR_writev, "writev", "clients, the log", {}},
     {__NR_recvmsg, "recvmsg", "datagrams of the broker; what clients say, once it is seen that no descriptor comes with it", {}},
     {__NR_sendmsg, "sendmsg", "datagrams to the broker, answers to clients", {}},
@@ -67,17 +67,14 @@ constexpr SyscallRule kCalls[] = {
     {__NR_fcntl, "fcntl", "non-blocking sockets", {arg_is32(1, F_SETFL)}},
     {__NR_fcntl, "fcntl", "close-on-exec of sockets", {arg_is32(1, F_GETFD)}},
     {__NR_fcntl, "fcntl", "close-on-exec of sockets", {arg_is32(1, F_SETFD)}},
-    {__NR_fcntl, "fcntl", "seals of a job's command", {arg_is32(1, F_ADD_SEALS)}},
     {__NR_fcntl, "fcntl", "lock of the database", {arg_is32(1, F_SETLK)}},
     {__NR_fcntl, "fcntl", "lock of the database", {arg_is32(1, F_GETLK)}},
     {__NR_ioctl, "ioctl", "non-blocking sockets", {arg_is32(1, 0x5421 /* FIONBIO */)}},
     {__NR_ioctl, "ioctl", "close-on-exec of sockets", {arg_is32(1, 0x5451 /* FIOCLEX */)}},
-    {__NR_memfd_create, "memfd_create", "a job's command, environment and directory", {}},
-    {__NR_socketpair, "socketpair", "control socket of a job", {arg_is32(0, AF_UNIX), arg_is32(1, SOCK_SEQPACKET | SOCK_CLOEXEC)}},
 
     // The database, whose files are open
     {__NR_pread64, "pread64", "pages of the database", {}},
-    {__NR_pwrite64, "pwrite64", "pages of the database", {}},
+    {__NR_pwrite64, "pwrite64", "pages of the database; a job's command, environment and directory", {}},
     {__NR_lseek, "lseek", "the database on old file systems", {}},
     {__NR_fdatasync, "fdatasync", "commit", {}},
     {__NR_fsync, "fsync", "commit", {}},

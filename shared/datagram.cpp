@@ -9,8 +9,24 @@
 namespace joblet {
 
 namespace {
+
 constexpr std::size_t kControlSize = CMSG_SPACE(sizeof(int) * kMaxDescriptors);
+
+// recvmsg(2), again if it is interrupted.
+std::expected<std::size_t, ReceiveError> receive(int socket, msghdr& header, int flags) {
+    ssize_t size = -1;
+    do {
+        size = ::recvmsg(socket, &header, flags);
+    } while (size < 0 && errno == EINTR);
+    if (size < 0) {
+        return std::unexpected(errno == EAGAIN || errno == EWOULDBLOCK ? ReceiveError::WouldBlock
+                               : errno == ECONNRESET                   ? ReceiveError::Closed
+                                                                       : ReceiveError::Failed);
+    }
+    return static_cast<std::size_t>(size);
 }
+
+} // namespace
 
 std::expected<Received, ReceiveError> receive_datagram(int socket, std::span<std::byte> buffer, Wait wait) {
     alignas(cmsghdr) std::array<std::byte, kControlSize> control{};
@@ -22,19 +38,13 @@ std::expected<Received, ReceiveError> receive_datagram(int socket, std::span<std
     header.msg_controllen = control.size();
 
     // MSG_TRUNC: the true length is returned even where the buffer was too short for it
-    const int flags = MSG_CMSG_CLOEXEC | MSG_TRUNC | (wait == Wait::No ? MSG_DONTWAIT : 0);
-    ssize_t size = -1;
-    do {
-        size = ::recvmsg(socket, &header, flags);
-    } while (size < 0 && errno == EINTR);
-    if (size < 0) {
-        return std::unexpected(errno == EAGAIN || errno == EWOULDBLOCK ? ReceiveError::WouldBlock
-                               : errno == ECONNRESET                   ? ReceiveError::Closed
-                                                                       : ReceiveError::Failed);
+    const auto size = receive(socket, header, MSG_CMSG_CLOEXEC | MSG_TRUNC | (wait == Wait::No ? MSG_DONTWAIT : 0));
+    if (!size) {
+        return std::unexpected(size.error());
     }
 
     // Taken over before anything is judged, so that a refused datagram's descriptors are closed and not kept
-    Received received{static_cast<std::size_t>(size), {}};
+    Received received{*size, {}};
     for (cmsghdr* entry = CMSG_FIRSTHDR(&header); entry != nullptr; entry = CMSG_NXTHDR(&header, entry)) {
         if (entry->cmsg_level != SOL_SOCKET || entry->cmsg_type != SCM_RIGHTS) {
             continue;
@@ -49,10 +59,26 @@ std::expected<Received, ReceiveError> receive_datagram(int socket, std::span<std
     if ((header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0) {
         return std::unexpected(ReceiveError::Truncated);
     }
-    if (size == 0) {
+    if (*size == 0) {
         return std::unexpected(ReceiveError::Closed);
     }
     return received;
+}
+
+std::expected<std::size_t, ReceiveError> receive_bare_datagram(int socket, std::span<std::byte> buffer) {
+    msghdr nothing{}; // no room for a byte, and none for a descriptor
+    if (const auto seen = receive(socket, nothing, MSG_PEEK | MSG_DONTWAIT); !seen) {
+        return seen;
+    }
+    if ((nothing.msg_flags & MSG_CTRUNC) != 0) {
+        return std::unexpected(ReceiveError::Descriptors);
+    }
+    // The same one: nobody else reads here
+    const auto received = receive_datagram(socket, buffer, Wait::No);
+    if (!received) {
+        return std::unexpected(received.error());
+    }
+    return received->size;
 }
 
 bool send_datagram(int socket, std::span<const std::byte> bytes, std::span<const int> descriptors, Wait wait) {

@@ -7,8 +7,6 @@
 #include <cerrno>
 #include <cstring>
 
-#include "shared/protocol.h"
-
 namespace joblet {
 
 namespace {
@@ -43,7 +41,31 @@ std::expected<void, std::string> check(const JobSpec& spec) {
 
 } // namespace
 
-std::expected<Fd, std::string> make_job_spec(const JobSpec& spec) {
+Fd make_spec_memory() {
+    Fd memory(::memfd_create("joblet-job-spec", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+    if (!memory.valid() || ::ftruncate(memory.get(), kJobSpecMax) != 0 ||
+        ::fcntl(memory.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) != 0) {
+        return {};
+    }
+    return memory;
+}
+
+int write_spec_memory(int memory, std::string_view encoded) {
+    for (std::size_t done = 0; done < encoded.size();) {
+        const ssize_t written = ::pwrite(memory, encoded.data() + done, encoded.size() - done, static_cast<off_t>(done));
+        if (written < 0) {
+            return errno;
+        }
+        done += static_cast<std::size_t>(written);
+    }
+    return 0;
+}
+
+int seal_spec_memory(int memory) {
+    return ::fcntl(memory, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) == 0 ? 0 : errno;
+}
+
+std::expected<std::string, std::string> encode_job_spec(const JobSpec& spec) {
     if (auto checked = check(spec); !checked) {
         return std::unexpected(checked.error());
     }
@@ -60,27 +82,12 @@ std::expected<Fd, std::string> make_job_spec(const JobSpec& spec) {
     header.magic = kJobSpecMagic;
     header.argument_count = static_cast<std::uint32_t>(spec.arguments.size());
     header.environment_count = static_cast<std::uint32_t>(spec.environment.size());
-    if (text.size() + sizeof header > protocol::kJobSpecMax) {
+    if (text.size() + sizeof header > kJobSpecMax) {
         return std::unexpected("arguments and environment are larger than 2 MiB");
     }
     header.text_size = static_cast<std::uint32_t>(text.size());
     text.insert(0, reinterpret_cast<const char*>(&header), sizeof header);
-
-    Fd memory(::memfd_create("joblet-job-spec", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-    if (!memory.valid()) {
-        return std::unexpected(std::string("no memory file: ") + std::strerror(errno));
-    }
-    for (std::size_t done = 0; done < text.size();) {
-        const ssize_t written = ::write(memory.get(), text.data() + done, text.size() - done);
-        if (written < 0) {
-            return std::unexpected(std::string("cannot write the memory file: ") + std::strerror(errno));
-        }
-        done += static_cast<std::size_t>(written);
-    }
-    if (::fcntl(memory.get(), F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) != 0) {
-        return std::unexpected(std::string("cannot seal the memory file: ") + std::strerror(errno));
-    }
-    return memory;
+    return text;
 }
 
 std::expected<JobSpecView, int> parse_job_spec(std::span<const char> bytes) {
@@ -90,8 +97,12 @@ std::expected<JobSpecView, int> parse_job_spec(std::span<const char> bytes) {
     }
     std::memcpy(&header, bytes.data(), sizeof header);
     std::span<const char> text = bytes.subspan(sizeof header);
-    if (header.magic != kJobSpecMagic || header.text_size != text.size() || text.empty() || text.back() != '\0' ||
-        header.argument_count == 0 || header.argument_count > kJobArgumentsMax || header.environment_count > kJobEnvironmentMax) {
+    if (header.text_size > text.size()) {
+        return std::unexpected(EINVAL);
+    }
+    text = text.first(header.text_size);
+    if (header.magic != kJobSpecMagic || text.empty() || text.back() != '\0' || header.argument_count == 0 ||
+        header.argument_count > kJobArgumentsMax || header.environment_count > kJobEnvironmentMax) {
         return std::unexpected(EINVAL);
     }
     // The last byte is NUL, so every text that begins inside ends inside.

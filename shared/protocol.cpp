@@ -44,7 +44,7 @@ bool valid(const StartJob& r) {
         !is_size(r.log_bytes, kLogMin) || !is_size(r.memory_bytes, kMemoryMin) || r.swap_bytes > kVolumeSizeMax ||
         (r.processes != 0 && (r.processes < kProcessesMin || r.processes > kProcessesMax)) ||
         (r.cpu_milli != 0 && (r.cpu_milli < kCpuMilliMin || r.cpu_milli > kCpuMilliMax)) || !are_io_limits(r.io) ||
-        (r.log_bytes != 0 && (r.flags & kStartDetached) == 0)) {
+        (r.log_bytes != 0 && (r.flags & kStartDetached) == 0) || (r.channel == 0) != ((r.flags & kStartDryRun) != 0)) {
         return false;
     }
     const auto used = std::span(r.volumes).first(r.volume_count);
@@ -110,6 +110,9 @@ bool valid(const MeasureVolume& r) {
 bool valid(const HostReport& r) {
     return known(r.authority) && r.zero == 0;
 }
+bool valid(const CreateChannel& /*any number may be a channel's, or no channel's any more*/) {
+    return true;
+}
 bool valid(const AdminRead& r) {
     return r.everybody <= 1 && (r.uid == 0 || (r.id.is_none() && r.everybody == 0)) && (r.everybody == 0 || r.id.is_none());
 }
@@ -174,7 +177,7 @@ std::string_view volume_status_name(VolumeStatus status) {
     return "quarantined";
 }
 
-std::expected<Request, DecodeError> decode(std::span<const std::byte> bytes, std::size_t descriptor_count) {
+std::expected<Request, DecodeError> decode(std::span<const std::byte> bytes) {
     RequestHeader header;
     if (bytes.size() < sizeof header) {
         return std::unexpected(DecodeError::Size);
@@ -189,9 +192,6 @@ std::expected<Request, DecodeError> decode(std::span<const std::byte> bytes, std
     }
     if (bytes.size() != row->size) {
         return std::unexpected(DecodeError::Size);
-    }
-    if (descriptor_count != row->descriptor_count) {
-        return std::unexpected(DecodeError::Descriptors);
     }
     if (header.sequence == 0 || (row->asker == Asker::User && header.connection == 0) ||
         (row->asker == Asker::Housekeeping && header.connection != 0)) {

@@ -1,8 +1,8 @@
 // The boundary: what joblet-api may say to joblet-broker. What the broker says back is in protocol_messages.h.
 //
-// One request is one datagram: a trivially copyable struct of fixed size, with an exact number of descriptors of an
-// exact kind. Whatever is not exactly that is fatal for the API process that sent it. Every value that decodes is
-// meaningful; there is nothing to sanitise later. kRequests is the one table of requests.
+// One request is one datagram: a trivially copyable struct of fixed size, and never a descriptor. Whatever is not exactly that is
+// fatal for the API process that sent it. Every value that decodes is meaningful; there is nothing to sanitise later.
+// kRequests is the one table of requests.
 #pragma once
 
 #include <array>
@@ -80,14 +80,15 @@ struct StartJob {
     std::uint64_t swap_bytes = 0;   // besides it; 0: none
     std::uint64_t processes = 0;    // threads count; 0: as configured
     std::uint64_t cpu_milli = 0;    // thousandths of one CPU; 0: as configured; at least kCpuMilliMin
-    IoLimits io;                    // 0: the lowest that any of its volumes has
-    std::uint32_t user = 0;         // inside the job, 0 … 65535
-    std::uint32_t group = 0;        // likewise
-    std::uint32_t flags = 0;        // kStart…
+    std::uint64_t channel = 0; // sequence of this connection's CreateChannel; used up by it, refused or not. 0: with kStartDryRun alone
+    IoLimits io;               // 0: the lowest that any of its volumes has
+    std::uint32_t user = 0;    // inside the job, 0 … 65535
+    std::uint32_t group = 0;   // likewise
+    std::uint32_t flags = 0;   // kStart…
     std::uint32_t volume_count = 0;
     std::array<JobVolume, kJobVolumesMax> volumes{}; // beyond volume_count: zero. No id and no target twice
 };
-inline constexpr std::uint32_t kStartDetached = 1;     // output goes to the job's log; nothing waits in the control socket
+inline constexpr std::uint32_t kStartDetached = 1;     // output goes to the job's log; nobody looks into the control socket
 inline constexpr std::uint32_t kStartHostNetwork = 2;  // where broker.toml allows it
 inline constexpr std::uint32_t kStartReadOnlyWork = 4; // /work
 inline constexpr std::uint32_t kStartDryRun = 8;       // decide and answer, start nothing
@@ -214,6 +215,14 @@ struct HostReport {
     Authority authority{};
     std::uint32_t zero = 0;
 };
+// What one job will be started with: the Reply comes with two descriptors (ChannelDescriptor). The broker makes both, so that it
+// receives none: whoever closes a file of somebody else's may have to wait for it. StartJob names it by the sequence of this.
+struct CreateChannel {
+    static constexpr auto kType = RequestType::CreateChannel;
+    RequestHeader header;
+    std::uint64_t replaces = 0; // a channel of this connection that is not needed any more, if it is still there; 0: none
+};
+inline constexpr std::size_t kChannelsMax = 256; // that one connection has and no job was started with
 struct CloseConnection {
     static constexpr auto kType = RequestType::CloseConnection;
     RequestHeader header;
@@ -221,18 +230,13 @@ struct CloseConnection {
 
 using Request = std::variant<CreateVolume, DeleteVolume, StatVolume, ListVolumes, StartJob, SignalJob, ListJobs, ReleaseJob,
                              CloseConnection, RestoreVolume, ProtectVolume, LabelVolume, RenameVolume, AttachVolume, DetachVolume,
-                             AdminRead, OpenLog, ListBases, ResizeVolume, MeasureVolume, HostReport>;
+                             AdminRead, OpenLog, ListBases, ResizeVolume, MeasureVolume, HostReport, CreateChannel>;
 
 // Who may send a request: a user whose connection is open (the header names it), or the API on its own account
 // (connection 0), which sees and touches nothing but what is listed or over. Either: both.
 enum class Asker : std::uint8_t { User, Housekeeping, Either };
 // In which state of the broker it is answered; in another one the answer is Unavailable.
 enum class Phase : std::uint8_t { Always, Serving };
-// The descriptor kinds are checked by the receiver before the request is looked at.
-// Stdio is not among them: it waits in the control socket, see shared/exit_record.h.
-enum class DescriptorKind : std::uint8_t { ControlSocket, SealedMemory };
-
-inline constexpr std::size_t kRequestDescriptorsMax = 2;
 
 struct RequestRow {
     RequestType type;
@@ -240,44 +244,34 @@ struct RequestRow {
     std::size_t size; // bytes, exact
     Asker asker;
     Phase phase;
-    std::uint8_t descriptor_count; // exact
-    std::array<DescriptorKind, kRequestDescriptorsMax> descriptors;
 };
 
-// Order of StartJob's descriptors.
-enum StartJobDescriptor : std::uint8_t { kControl = 0, kSpec = 1 };
-
-template <class R> constexpr RequestRow plain_row(std::string_view name, Asker asker, Phase phase) {
-    return {R::kType, name, sizeof(R), asker, phase, 0, {}};
+template <class R> constexpr RequestRow make_row(std::string_view name, Asker asker, Phase phase) {
+    return {R::kType, name, sizeof(R), asker, phase};
 }
 inline constexpr std::array kRequests = {
-    plain_row<CreateVolume>("CreateVolume", Asker::User, Phase::Serving),
-    plain_row<DeleteVolume>("DeleteVolume", Asker::User, Phase::Serving),
-    plain_row<StatVolume>("StatVolume", Asker::Housekeeping, Phase::Serving),
-    plain_row<ListVolumes>("ListVolumes", Asker::Housekeeping, Phase::Serving),
-    RequestRow{RequestType::StartJob,
-               "StartJob",
-               sizeof(StartJob),
-               Asker::User,
-               Phase::Serving,
-               2,
-               {DescriptorKind::ControlSocket, DescriptorKind::SealedMemory}},
-    plain_row<SignalJob>("SignalJob", Asker::User, Phase::Serving),
-    plain_row<ListJobs>("ListJobs", Asker::Housekeeping, Phase::Serving),
-    plain_row<ReleaseJob>("ReleaseJob", Asker::Either, Phase::Serving),
-    plain_row<CloseConnection>("CloseConnection", Asker::User, Phase::Always),
-    plain_row<RestoreVolume>("RestoreVolume", Asker::User, Phase::Serving),
-    plain_row<ProtectVolume>("ProtectVolume", Asker::User, Phase::Serving),
-    plain_row<LabelVolume>("LabelVolume", Asker::User, Phase::Serving),
-    plain_row<RenameVolume>("RenameVolume", Asker::User, Phase::Serving),
-    plain_row<AttachVolume>("AttachVolume", Asker::User, Phase::Serving),
-    plain_row<DetachVolume>("DetachVolume", Asker::User, Phase::Serving),
-    plain_row<AdminRead>("AdminRead", Asker::User, Phase::Serving),
-    plain_row<OpenLog>("OpenLog", Asker::User, Phase::Serving),
-    plain_row<ListBases>("ListBases", Asker::Housekeeping, Phase::Serving),
-    plain_row<ResizeVolume>("ResizeVolume", Asker::User, Phase::Serving),
-    plain_row<MeasureVolume>("MeasureVolume", Asker::User, Phase::Serving),
-    plain_row<HostReport>("HostReport", Asker::User, Phase::Serving),
+    make_row<CreateVolume>("CreateVolume", Asker::User, Phase::Serving),
+    make_row<DeleteVolume>("DeleteVolume", Asker::User, Phase::Serving),
+    make_row<StatVolume>("StatVolume", Asker::Housekeeping, Phase::Serving),
+    make_row<ListVolumes>("ListVolumes", Asker::Housekeeping, Phase::Serving),
+    make_row<StartJob>("StartJob", Asker::User, Phase::Serving),
+    make_row<SignalJob>("SignalJob", Asker::User, Phase::Serving),
+    make_row<ListJobs>("ListJobs", Asker::Housekeeping, Phase::Serving),
+    make_row<ReleaseJob>("ReleaseJob", Asker::Either, Phase::Serving),
+    make_row<CloseConnection>("CloseConnection", Asker::User, Phase::Always),
+    make_row<RestoreVolume>("RestoreVolume", Asker::User, Phase::Serving),
+    make_row<ProtectVolume>("ProtectVolume", Asker::User, Phase::Serving),
+    make_row<LabelVolume>("LabelVolume", Asker::User, Phase::Serving),
+    make_row<RenameVolume>("RenameVolume", Asker::User, Phase::Serving),
+    make_row<AttachVolume>("AttachVolume", Asker::User, Phase::Serving),
+    make_row<DetachVolume>("DetachVolume", Asker::User, Phase::Serving),
+    make_row<AdminRead>("AdminRead", Asker::User, Phase::Serving),
+    make_row<OpenLog>("OpenLog", Asker::User, Phase::Serving),
+    make_row<ListBases>("ListBases", Asker::Housekeeping, Phase::Serving),
+    make_row<ResizeVolume>("ResizeVolume", Asker::User, Phase::Serving),
+    make_row<MeasureVolume>("MeasureVolume", Asker::User, Phase::Serving),
+    make_row<HostReport>("HostReport", Asker::User, Phase::Serving),
+    make_row<CreateChannel>("CreateChannel", Asker::User, Phase::Serving),
 };
 static_assert(kRequests.size() == std::variant_size_v<Request>);
 
@@ -295,12 +289,12 @@ enum class DecodeError : std::uint8_t {
     Size, // shorter than a header, or not the size of its type
     Version,
     Type,
-    Descriptors, // not the exact number
+    Descriptors, // of a message: not the exact number
     Field,       // a value outside its meaning, or a byte that must be zero and is not
 };
 
-// Pure. `descriptor_count` is what came with the datagram; the kinds are looked at by check_descriptors.
-std::expected<Request, DecodeError> decode(std::span<const std::byte> bytes, std::size_t descriptor_count);
+// Pure.
+std::expected<Request, DecodeError> decode(std::span<const std::byte> bytes);
 
 const RequestRow& row_of(RequestType type); // precondition: a type that decoded
 const RequestHeader& header_of(const Request& request);

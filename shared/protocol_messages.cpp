@@ -33,7 +33,7 @@ bool valid(const Reply& r) {
     const auto row = std::ranges::find(kRequests, r.request, &RequestRow::type);
     return row != kRequests.end() && static_cast<std::uint32_t>(r.code) < kErrorCodeCount &&
            static_cast<std::uint32_t>(r.step) < kStepCount && r.sequence != 0 &&
-           r.which <= static_cast<std::uint32_t>(LimitKind::VolumeUsage) && r.count <= kDifferencesMax && r.sys_errno >= 0;
+           r.which <= static_cast<std::uint32_t>(LimitKind::ChannelsPerConnection) && r.count <= kDifferencesMax && r.sys_errno >= 0;
 }
 bool valid(const VolumePage& p) {
     if (!valid(p.reply) || p.reply.count > p.volumes.size()) {
@@ -139,6 +139,8 @@ std::expected<Message, DecodeError> decode_reply(std::span<const std::byte> byte
             return decode_message_as<HostFacts>(bytes, descriptor_count);
         case RequestType::OpenLog:
             return decode_message_as<Reply>(bytes, descriptor_count, kLogDescriptors);
+        case RequestType::CreateChannel:
+            return decode_message_as<Reply>(bytes, descriptor_count, kChannelDescriptors);
         default:
             break;
         }

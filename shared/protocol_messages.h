@@ -106,6 +106,7 @@ enum class LimitKind : std::uint32_t {
     Processes = 13,
     Cpus = 14,
     VolumeUsage = 15, // what a volume holds already: a smaller size is refused
+    ChannelsPerConnection = 16,
 };
 
 inline constexpr std::size_t kPageEntries = 16;
@@ -258,6 +259,9 @@ static_assert(sizeof(JobPage) <= kMessageSizeMax && sizeof(VolumePage) <= kMessa
               sizeof(BaseList) <= kMessageSizeMax && sizeof(HostFacts) <= kMessageSizeMax);
 
 inline constexpr std::size_t kLogDescriptors = 2; // of a Reply to OpenLog that is Ok
+// Of a Reply to CreateChannel that is Ok: the user's end of the job's control socket (shared/exit_record.h), and memory for the JobSpec
+// (shared/job_spec.h).
+enum ChannelDescriptor : std::uint8_t { kUsersEnd = 0, kSpecMemory = 1, kChannelDescriptors = 2 };
 
 // Pure; the API's side. A broker that sends what does not decode is not ours: the API ends.
 std::expected<Message, DecodeError> decode_message(std::span<const std::byte> bytes, std::size_t descriptor_count);

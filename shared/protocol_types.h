@@ -20,7 +20,6 @@ inline constexpr std::uint64_t kVolumeSizeMin = std::uint64_t{1} << 20U; // 1 Mi
 inline constexpr std::uint64_t kVolumeSizeMax = std::uint64_t{1} << 50U; // 1 PiB
 // Inodes cost room beside the size that is counted: more than one for each KiB asked for is refused.
 inline constexpr std::uint64_t kBytesPerInodeMin = 1024;
-inline constexpr std::uint64_t kJobSpecMax = std::uint64_t{2} << 20U; // bytes of the sealed memfd
 
 // Connections are numbered by the broker, from a random epoch; 0 is none (housekeeping).
 using ConnectionNumber = std::uint64_t;
@@ -47,6 +46,7 @@ enum class RequestType : std::uint32_t {
     ResizeVolume = 19,
     MeasureVolume = 20,
     HostReport = 21,
+    CreateChannel = 22,
 };
 enum class VolumeType : std::uint32_t { Filesystem = 1, Memory = 2 };
 // What holds a volume. Auto is only ever asked for, never stored.

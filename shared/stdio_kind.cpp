@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <linux/magic.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/sysmacros.h>
@@ -82,36 +81,6 @@ bool is_pseudo_file(int fd) {
         return true;
     }
     return std::ranges::find(kPseudo, static_cast<long>(system.f_type)) != kPseudo.end();
-}
-
-bool is_control_socket(int fd) {
-    int domain = 0;
-    int type = 0;
-    socklen_t size = sizeof domain;
-    if (::getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) != 0 || domain != AF_UNIX) {
-        return false;
-    }
-    size = sizeof type;
-    if (::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) != 0 || type != SOCK_SEQPACKET) {
-        return false;
-    }
-    int listening = 0;
-    size = sizeof listening;
-    return ::getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) == 0 && listening == 0;
-}
-
-bool is_sealed_memory(int fd, unsigned long size_max) {
-    constexpr int kSeals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
-    const int flags = ::fcntl(fd, F_GETFL);
-    if (flags < 0 || (flags & O_PATH) != 0 || (flags & O_ACCMODE) == O_WRONLY) {
-        return false;
-    }
-    const int seals = ::fcntl(fd, F_GET_SEALS); // EINVAL for whatever is no memfd (or shmem file, which is as good)
-    if (seals < 0 || (seals & kSeals) != kSeals) {
-        return false;
-    }
-    const auto info = look_at(fd);
-    return info && (info->stx_mode & S_IFMT) == S_IFREG && info->stx_size > 0 && info->stx_size <= size_max;
 }
 
 } // namespace joblet

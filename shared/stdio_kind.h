@@ -12,10 +12,4 @@ bool is_acceptable_stdio(int fd);
 // system: only the stage, which nobody waits for, may call it.
 bool is_pseudo_file(int fd);
 
-// SOCK_SEQPACKET socket of AF_UNIX, connected.
-bool is_control_socket(int fd);
-
-// A memfd with all of F_SEAL_SEAL, SHRINK, GROW and WRITE, of at most `size_max` bytes.
-bool is_sealed_memory(int fd, unsigned long size_max);
-
 } // namespace joblet

@@ -1,6 +1,7 @@
 // What users do with jobs: checks what they ask for, asks the broker, remembers how jobs ended.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -15,6 +16,7 @@
 #include "api-unpriv/caller.h"
 #include "api-unpriv/config.h"
 #include "api-unpriv/host/bases.h"
+#include "api-unpriv/jobs/channel.h"
 #include "api-unpriv/jobs/job.h"
 #include "api-unpriv/jobs/request.h"
 #include "api-unpriv/jobs/table.h"
@@ -34,7 +36,7 @@ struct NewJob {
     std::string host_name; // empty: made of the job's id
     std::string name;      // empty: none
     JobOptions options;
-    Fd control; // in which the job's stdio waits; of a job that is detached or not started: none
+    std::shared_ptr<Channel> channel; // in which the job's stdio waits; of a job that is not started: none
 };
 struct Started {
     Job job;                           // with a dry run it has no id
@@ -51,6 +53,8 @@ class JobManager final : private kj::TaskSet::ErrorHandler {
     JobManager(BrokerClient& broker, StoreWriter& store, VolumeManager& volumes, const Bases& bases, kj::Timer& timer,
                const ApiConfig& config);
 
+    // Takes the place of one of the unused, if there is one.
+    kj::Promise<Outcome<std::shared_ptr<Channel>>> open_channel(const Caller& caller, UnusedChannels unused);
     // The answer comes when the broker has ordered the start. A job is recorded even if its user is gone by then.
     kj::Promise<Outcome<Started>> run(const Caller& caller, NewJob wanted);
     [[nodiscard]] Outcome<const Job*> get(const Caller& caller, std::string_view selector, Scope scope) const;

@@ -1,9 +1,6 @@
 #include "api-unpriv/jobs/request.h"
 
-#include <sys/socket.h>
-
 #include <algorithm>
-#include <array>
 #include <unordered_map>
 
 #include <fmt/format.h>
@@ -138,14 +135,6 @@ Outcome<protocol::StartJob> start_request(std::string_view base, std::string_vie
         volume.access = volumes[i].read_only ? protocol::Access::ReadOnly : protocol::Access::ReadWrite;
     }
     return request;
-}
-
-std::optional<std::pair<Fd, Fd>> control_socket() {
-    std::array<int, 2> ends{};
-    if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()) != 0) {
-        return std::nullopt;
-    }
-    return std::pair{Fd(ends[0]), Fd(ends[1])};
 }
 
 std::vector<std::string> kept_command(const std::vector<std::string>& command) {

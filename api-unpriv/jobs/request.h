@@ -1,14 +1,12 @@
 // From what a user asks for to what crosses the boundary.
 #pragma once
 
-#include <optional>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "api-unpriv/errors.h"
 #include "api-unpriv/jobs/job.h"
-#include "shared/fd.h"
 #include "shared/job_spec.h"
 #include "shared/protocol.h"
 
@@ -48,9 +46,6 @@ struct JobOptions {
 // Base, host name and options by what they may be, then everything into the request. `volumes` were prepared.
 Outcome<protocol::StartJob> start_request(std::string_view base, std::string_view host_name, const std::vector<UsedVolume>& volumes,
                                           const JobOptions& options);
-
-// Both ends of a job's control socket, the client's first; nullopt if there are no descriptors left.
-std::optional<std::pair<Fd, Fd>> control_socket();
 
 // What history keeps of a command line: whole arguments, kCommandKept bytes.
 std::vector<std::string> kept_command(const std::vector<std::string>& command);

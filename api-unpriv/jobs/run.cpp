@@ -16,18 +16,6 @@ std::int64_t now_ns() {
     return std::int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
 }
 
-// The caller's, or one that nobody holds: a detached job does not look at it, and a job that is not started never sees it.
-Outcome<Fd> control_of(NewJob& wanted) {
-    if (!wanted.options.detached && !wanted.options.dry_run) {
-        return std::move(wanted.control);
-    }
-    auto unused = control_socket();
-    if (!unused) {
-        return std::unexpected(unavailable());
-    }
-    return std::move(unused->second);
-}
-
 } // namespace
 
 Outcome<void> JobManager::reserve_name(const Caller& caller, const NewJob& wanted) {
@@ -46,6 +34,31 @@ Outcome<void> JobManager::reserve_name(const Caller& caller, const NewJob& wante
         names_being_started_.insert(name);
     }
     return {};
+}
+
+kj::Promise<Outcome<std::shared_ptr<Channel>>> JobManager::open_channel(const Caller& caller, UnusedChannels unused) {
+    protocol::CreateChannel request;
+    request.header.connection = caller.connection;
+    if (!unused->empty()) {
+        request.replaces = unused->back();
+        unused->pop_back();
+    }
+    // Also if nobody waits for it any more: it is the connection's next unused one then
+    auto opened = broker_.request_all(request)
+                      .then([unused = std::move(unused), replaces = request.replaces](Answer answer) -> Outcome<std::shared_ptr<Channel>> {
+                          const protocol::Reply& reply = reply_of(answer.message);
+                          if (reply.code != ErrorCode::Ok) {
+                              if (replaces != 0) {
+                                  unused->push_back(replaces);
+                              }
+                              return std::unexpected(refusal_from(reply, {"start a job", {}, {}}));
+                          }
+                          return std::make_shared<Channel>(reply.sequence, std::move(answer.descriptors.at(protocol::kUsersEnd)),
+                                                           std::move(answer.descriptors.at(protocol::kSpecMemory)), unused);
+                      })
+                      .fork();
+    tasks_.add(opened.addBranch().ignoreResult());
+    return opened.addBranch();
 }
 
 kj::Promise<Outcome<Started>> JobManager::run(const Caller& caller, NewJob wanted) {
@@ -68,15 +81,14 @@ kj::Promise<Outcome<Started>> JobManager::run(const Caller& caller, NewJob wante
     if (!request) {
         return refuse(request.error());
     }
-    auto control = control_of(wanted);
-    if (!control) {
-        return refuse(control.error());
-    }
     JobSpec spec{std::move(wanted.command), environment_of(wanted.host_name, wanted.environment),
                  wanted.working_directory.empty() ? std::string(kDefaultDirectory) : std::move(wanted.working_directory)};
-    auto memory = make_job_spec(spec);
-    if (!memory) {
-        return refuse(invalid("command", memory.error()));
+    const auto encoded = encode_job_spec(spec);
+    if (!encoded) {
+        return refuse(invalid("command", encoded.error()));
+    }
+    if (wanted.channel && write_spec_memory(wanted.channel->memory(), *encoded) != 0) {
+        return refuse(unavailable());
     }
     if (auto reserved = reserve_name(caller, wanted); !reserved) {
         return refuse(reserved.error());
@@ -86,15 +98,17 @@ kj::Promise<Outcome<Started>> JobManager::run(const Caller& caller, NewJob wante
         start.spec = std::move(spec);
     }
 
-    std::vector<Fd> descriptors; // in the order of StartJobDescriptor
-    descriptors.push_back(std::move(*control));
-    descriptors.push_back(std::move(*memory));
     request->header.connection = caller.connection;
-    auto started = broker_.request(*request, std::move(descriptors))
-                       .then([this, start = std::move(start)](const protocol::Message& message) mutable {
-                           return this->started(std::move(start), message);
-                       })
-                       .fork();
+    request->channel = wanted.channel ? wanted.channel->use() : 0;
+    auto started =
+        broker_.request(*request)
+            .then([this, start = std::move(start), channel = std::move(wanted.channel)](const protocol::Message& message) mutable {
+                if (channel && reply_of(message).code == ErrorCode::Unavailable) {
+                    channel->put_back();
+                }
+                return this->started(std::move(start), message);
+            })
+            .fork();
     tasks_.add(started.addBranch().ignoreResult());
     return started.addBranch();
 }

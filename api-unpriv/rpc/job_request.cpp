@@ -108,23 +108,27 @@ Outcome<JobQuery> query_from(rpc::JobService::ListJobsParams::Reader params) {
     return query;
 }
 
-kj::Promise<Outcome<Fd>> control_from(SessionContext& session, rpc::RunRequest::Reader request) {
+kj::Promise<Outcome<std::shared_ptr<Channel>>> channel_from(SessionContext& session, rpc::RunRequest::Reader request) {
+    using Given = Outcome<std::shared_ptr<Channel>>;
     if (request.getDetached() && request.hasControl()) {
-        return Outcome<Fd>(std::unexpected(invalid("control", "a detached job has no control socket", "leave out one of the two")));
+        return Given(std::unexpected(invalid("control", "a detached job has no control socket", "leave out one of the two")));
     }
-    if (request.getDetached() || request.getDryRun()) {
-        return Outcome<Fd>(Fd());
+    if (request.getDryRun()) {
+        return Given();
+    }
+    if (request.getDetached()) {
+        return session.managers.jobs.open_channel(session.caller, session.unused_channels);
     }
     if (!request.hasControl()) {
-        return Outcome<Fd>(std::unexpected(invalid("control", "a job needs a control socket", "ask for one with openControl")));
+        return Given(std::unexpected(invalid("control", "a job needs a control socket", "ask for one with openControl")));
     }
     auto client = request.getControl();
     auto known = session.given_controls.getLocalServer(client);
     return known
-        .then([](const kj::Maybe<rpc::ControlSocket::Server&>& given) -> Outcome<Fd> {
+        .then([](const kj::Maybe<rpc::ControlSocket::Server&>& given) -> Given {
             KJ_IF_MAYBE (one, given) {
-                if (Fd jobs = kj::downcast<GivenControl>(*one).take(); jobs.valid()) {
-                    return jobs;
+                if (auto channel = kj::downcast<GivenControl>(*one).take()) {
+                    return channel;
                 }
                 return std::unexpected(invalid("control", "the control socket was given to another run", "ask for one for each"));
             }

@@ -14,8 +14,8 @@ namespace joblet::api {
 
 // Everything but the control socket. What this version cannot do is refused, never ignored.
 Outcome<NewJob> new_job_from(rpc::RunRequest::Reader request);
-// The job's end of the control socket that this connection was given; not valid where none is needed.
-kj::Promise<Outcome<Fd>> control_from(SessionContext& session, rpc::RunRequest::Reader request);
+// The channel of the control socket that this connection was given, or a new one if the job has none; nothing where none is needed.
+kj::Promise<Outcome<std::shared_ptr<Channel>>> channel_from(SessionContext& session, rpc::RunRequest::Reader request);
 
 struct SelectedJob {
     std::string job;

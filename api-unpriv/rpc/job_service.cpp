@@ -30,13 +30,13 @@ class DescriptorServer final : public rpc::Descriptor::Server {
 // The client's end of a control socket.
 class ControlEnd final : public rpc::Descriptor::Server {
   public:
-    explicit ControlEnd(kj::Own<ControlPair> pair) : pair_(kj::mv(pair)) {}
+    explicit ControlEnd(kj::Own<HeldControl> held) : held_(kj::mv(held)) {}
     kj::Maybe<int> getFd() override {
-        return pair_->clients.get();
+        return held_->channel->users_end();
     }
 
   private:
-    kj::Own<ControlPair> pair_;
+    kj::Own<HeldControl> held_;
 };
 
 class JobServer final : public rpc::JobService::Server {
@@ -52,14 +52,14 @@ class JobServer final : public rpc::JobService::Server {
                 if (!wanted) {
                     return Outcome<Started>(std::unexpected(wanted.error()));
                 }
-                auto control = control_from(*session_, context.getParams().getRequest());
+                auto channel = channel_from(*session_, context.getParams().getRequest());
                 context.releaseParams();
-                return control.then([session = kj::addRef(*session_),
-                                     wanted = std::move(*wanted)](Outcome<Fd>&& given) mutable -> kj::Promise<Outcome<Started>> {
+                return channel.then([session = kj::addRef(*session_), wanted = std::move(*wanted)](
+                                        Outcome<std::shared_ptr<Channel>> given) mutable -> kj::Promise<Outcome<Started>> {
                     if (!given) {
                         return Outcome<Started>(std::unexpected(given.error()));
                     }
-                    wanted.control = std::move(*given);
+                    wanted.channel = std::move(*given);
                     return session->managers.jobs.run(session->caller, std::move(wanted));
                 });
             },
@@ -183,11 +183,11 @@ class JobServer final : public rpc::JobService::Server {
 
     kj::Promise<void> openControl(OpenControlContext context) override {
         return answer(
-            *session_, Ticket::Kind::Call, context, [&]() { return ControlPair::make(*session_); },
-            [this](auto result, kj::Own<ControlPair>& pair) {
+            *session_, Ticket::Kind::Call, context, [&]() { return HeldControl::open(*session_); },
+            [this](auto result, kj::Own<HeldControl>& held) {
                 auto value = result.initValue();
-                value.setControl(session_->given_controls.add(kj::heap<GivenControl>(kj::addRef(*pair))));
-                value.setEnd(kj::heap<ControlEnd>(kj::mv(pair)));
+                value.setControl(session_->given_controls.add(kj::heap<GivenControl>(kj::addRef(*held))));
+                value.setEnd(kj::heap<ControlEnd>(kj::mv(held)));
             });
     }
 

@@ -58,23 +58,27 @@ Outcome<kj::Own<HeldLog>> HeldLog::take(SessionContext& session) {
     return kj::refcounted<HeldLog>(kj::addRef(session));
 }
 
-Outcome<kj::Own<ControlPair>> ControlPair::make(SessionContext& session) {
+kj::Promise<Outcome<kj::Own<HeldControl>>> HeldControl::open(SessionContext& session) {
     if (session.controls >= kControlsPerConnection) {
-        return std::unexpected(too_many("controls_per_connection", kControlsPerConnection, "control sockets on this connection"));
+        return Outcome<kj::Own<HeldControl>>(
+            std::unexpected(too_many("controls_per_connection", kControlsPerConnection, "control sockets on this connection")));
     }
-    auto ends = control_socket();
-    if (!ends) {
-        return std::unexpected(unavailable());
-    }
-    return kj::refcounted<ControlPair>(kj::addRef(session), std::move(*ends));
+    auto held = kj::refcounted<HeldControl>(kj::addRef(session));
+    return session.managers.jobs.open_channel(session.caller, session.unused_channels)
+        .then([held = kj::mv(held)](Outcome<std::shared_ptr<Channel>> opened) mutable -> Outcome<kj::Own<HeldControl>> {
+            if (!opened) {
+                return std::unexpected(opened.error());
+            }
+            held->channel = std::move(*opened);
+            return kj::mv(held);
+        });
 }
 
-ControlPair::ControlPair(kj::Own<SessionContext> session, std::pair<Fd, Fd> ends)
-    : clients(std::move(ends.first)), jobs(std::move(ends.second)), session_(kj::mv(session)) {
+HeldControl::HeldControl(kj::Own<SessionContext> session) : session_(kj::mv(session)) {
     ++session_->controls;
 }
 
-ControlPair::~ControlPair() noexcept(false) {
+HeldControl::~HeldControl() noexcept(false) {
     --session_->controls;
 }
 

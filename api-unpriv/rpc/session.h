@@ -2,8 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
-#include <utility>
 
 #include <capnp/capability.h>
 #include <capnp/rpc-twoparty.h>
@@ -47,6 +47,7 @@ class SessionContext final : public kj::Refcounted {
     std::uint64_t logs = 0;
     std::uint64_t controls = 0;
     capnp::CapabilityServerSet<rpc::ControlSocket> given_controls; // of type GivenControl
+    const UnusedChannels unused_channels = std::make_shared<UnusedChannels::element_type>();
 };
 
 // A call that is under way; gone with it.
@@ -86,19 +87,18 @@ class HeldLog final : public kj::Refcounted {
     kj::Own<SessionContext> session_;
 };
 
-// Both ends of a control socket, until the job has one and the client the other: as long as the client holds what stands for either.
-class ControlPair final : public kj::Refcounted {
+// A control socket that a client has been given, or will be: as long as he holds what stands for either end.
+class HeldControl final : public kj::Refcounted {
   public:
-    // A refusal if the connection has too many of them, or there are no descriptors left.
-    static Outcome<kj::Own<ControlPair>> make(SessionContext& session);
+    // A refusal if the connection has too many of them, or the broker has none.
+    static kj::Promise<Outcome<kj::Own<HeldControl>>> open(SessionContext& session);
 
-    ControlPair(kj::Own<SessionContext> session, std::pair<Fd, Fd> ends);
-    ~ControlPair() noexcept(false) override;
-    ControlPair(const ControlPair&) = delete;
-    ControlPair& operator=(const ControlPair&) = delete;
+    explicit HeldControl(kj::Own<SessionContext> session);
+    ~HeldControl() noexcept(false) override;
+    HeldControl(const HeldControl&) = delete;
+    HeldControl& operator=(const HeldControl&) = delete;
 
-    Fd clients;
-    Fd jobs;
+    std::shared_ptr<Channel> channel;
 
   private:
     kj::Own<SessionContext> session_;
@@ -107,14 +107,15 @@ class ControlPair final : public kj::Refcounted {
 // What stands for the job's end.
 class GivenControl final : public rpc::ControlSocket::Server {
   public:
-    explicit GivenControl(kj::Own<ControlPair> pair) : pair_(kj::mv(pair)) {}
-    // Once; not valid afterwards.
-    Fd take() {
-        return std::move(pair_->jobs);
+    explicit GivenControl(kj::Own<HeldControl> held) : held_(kj::mv(held)), channel_(held_->channel) {}
+    // Once; nothing afterwards.
+    std::shared_ptr<Channel> take() {
+        return std::move(channel_);
     }
 
   private:
-    kj::Own<ControlPair> pair_;
+    kj::Own<HeldControl> held_;
+    std::shared_ptr<Channel> channel_;
 };
 
 class Session {

@@ -9,7 +9,6 @@
 #include <fmt/format.h>
 
 #include "shared/log.h"
-#include "shared/stdio_kind.h"
 
 namespace joblet::broker {
 
@@ -18,16 +17,6 @@ namespace {
 constexpr std::size_t kWindow = 1024;         // requests being worked on
 constexpr std::size_t kOutgoingWindow = 4096; // messages that the API has not read; a peer that never reads is dropped
 constexpr std::size_t kOutgoingRoom = 256;    // beyond this no new client is accepted
-
-bool kind_matches(protocol::DescriptorKind kind, int fd) {
-    switch (kind) {
-    case protocol::DescriptorKind::ControlSocket:
-        return is_control_socket(fd);
-    case protocol::DescriptorKind::SealedMemory:
-        return is_sealed_memory(fd, protocol::kJobSpecMax);
-    }
-    return false;
-}
 
 // A datagram at a time, so that whoever sends without an end does not keep the loop from timers and everybody else.
 constexpr int kDatagramsPerTurn = 64;
@@ -42,11 +31,10 @@ constexpr std::array kPartings = {
     PartingText{"size", "it sent a datagram of the wrong size"},
     PartingText{"version", "it sent a request of another version"},
     PartingText{"type", "it sent a request that is not in the table"},
-    PartingText{"descriptors", "it sent the wrong number of descriptors"},
     PartingText{"field", "it sent a field outside its meaning"},
-    PartingText{"truncated", "it sent a datagram that is too long, or too many descriptors"},
+    PartingText{"descriptors", "it sent a descriptor"},
+    PartingText{"truncated", "it sent a datagram that is too long"},
     PartingText{"sequence", "it sent a request twice, or left one out"},
-    PartingText{"descriptor_kind", "it sent a descriptor of the wrong kind"},
     PartingText{"unread", "it does not read what it is told"},
     PartingText{"closed", "it hung up"},
 };
@@ -64,8 +52,7 @@ Parting parting_of(protocol::DecodeError error) {
         return Parting::Version;
     case protocol::DecodeError::Type:
         return Parting::Type;
-    case protocol::DecodeError::Descriptors:
-        return Parting::Descriptors;
+    case protocol::DecodeError::Descriptors: // of messages alone
     case protocol::DecodeError::Field:
         break;
     }
@@ -152,16 +139,16 @@ void ApiLink::update_watch() {
 void ApiLink::receive() {
     std::array<std::byte, protocol::kRequestSizeMax> buffer; // read only as far as it was written
     for (int turn = 0; turn < kDatagramsPerTurn && socket_.valid() && unanswered_ < kWindow; ++turn) {
-        auto received = receive_datagram(socket_.get(), buffer, Wait::No);
-        if (!received) {
-            if (received.error() == ReceiveError::Truncated) {
-                reject(Parting::Truncated);
-            } else if (received.error() != ReceiveError::WouldBlock) {
+        const auto size = receive_bare_datagram(socket_.get(), buffer);
+        if (!size) {
+            if (size.error() == ReceiveError::Truncated || size.error() == ReceiveError::Descriptors) {
+                reject(size.error() == ReceiveError::Truncated ? Parting::Truncated : Parting::Descriptors);
+            } else if (size.error() != ReceiveError::WouldBlock) {
                 lose();
             }
             break;
         }
-        auto request = protocol::decode(std::span(buffer).first(received->size), received->descriptors.size());
+        auto request = protocol::decode(std::span(buffer).first(*size));
         if (!request) {
             reject(parting_of(request.error()));
             return;
@@ -172,15 +159,8 @@ void ApiLink::receive() {
             return;
         }
         ++expected_sequence_;
-        const auto& row = protocol::row_of(header.type);
-        for (std::size_t i = 0; i < received->descriptors.size(); ++i) {
-            if (!kind_matches(row.descriptors[i], received->descriptors[i].get())) {
-                reject(Parting::DescriptorKind);
-                return;
-            }
-        }
         ++unanswered_;
-        callbacks_.request(*request, std::move(received->descriptors));
+        callbacks_.request(*request);
     }
     update_watch();
 }

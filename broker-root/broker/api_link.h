@@ -18,16 +18,15 @@ namespace joblet::broker {
 
 // Why the broker has nothing more to do with an API process.
 enum class Parting : std::uint8_t {
-    Size, // these five: see protocol::DecodeError
+    Size, // these four: see protocol::DecodeError
     Version,
     Type,
-    Descriptors,
     Field,
-    Truncated,      // a datagram that is too long, or more descriptors than any may have
-    Sequence,       // a request twice, or one left out
-    DescriptorKind, // a descriptor of the wrong kind
-    Unread,         // it does not read what it is told
-    Closed,         // it hung up, which an empty datagram looks like
+    Descriptors, // any with a datagram; they are not received
+    Truncated,   // a datagram that is too long
+    Sequence,    // a request twice, or one left out
+    Unread,      // it does not read what it is told
+    Closed,      // it hung up, which an empty datagram looks like
 };
 // As it is on record: "descriptor_kind".
 std::string_view parting_word(Parting parting);
@@ -35,7 +34,7 @@ std::string_view parting_word(Parting parting);
 class ApiLink {
   public:
     struct Callbacks {
-        std::function<void(const protocol::Request&, std::vector<Fd>)> request;
+        std::function<void(const protocol::Request&)> request;
         std::function<void(Parting)> gone; // every connection of that API is to be closed
         std::function<void()> ready;       // there is an API, and room to tell it something
     };

@@ -20,7 +20,9 @@ template <class Request> bool is_audited(const Request& request) {
     } else {
         return protocol::row_of(Request::kType).asker != protocol::Asker::Housekeeping &&
                // Of what keeps records from being written one must be told
-               !std::same_as<Request, protocol::HostReport> && !std::same_as<Request, protocol::CloseConnection>;
+               !std::same_as<Request, protocol::HostReport> && !std::same_as<Request, protocol::CloseConnection> &&
+               // A pair of sockets and some memory: no power is used. What becomes of them is in StartJob's
+               !std::same_as<Request, protocol::CreateChannel>;
     }
 }
 

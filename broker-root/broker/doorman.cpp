@@ -107,7 +107,7 @@ void Doorman::admit(Fd socket) {
     }
     const protocol::ConnectionNumber number = next_++;
     const auto watch = loop_.watch(duplicate.get(), EPOLLRDHUP, [this, number](std::uint32_t) { close(number); });
-    open_.emplace(number, Open{client, std::move(duplicate), watch, is_refused});
+    open_.emplace(number, Open{client, std::move(duplicate), watch, is_refused, {}});
     ++(is_refused ? refused_ : per_uid_)[client.uid];
     if (is_refused) {
         loop_.after(kRefusedFor, [this, number] { close(number); });
@@ -140,6 +140,10 @@ const Client* Doorman::find(protocol::ConnectionNumber number) const {
         return nullptr;
     }
     return &found->second.client;
+}
+
+Channels* Doorman::channels_of(protocol::ConnectionNumber number) {
+    return find(number) != nullptr ? &open_.at(number).channels : nullptr;
 }
 
 protocol::ConnectionRefusal Doorman::refusal_of(const Client& client) const {

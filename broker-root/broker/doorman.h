@@ -7,6 +7,7 @@
 #include <unordered_map>
 
 #include "broker-root/broker/api_link.h"
+#include "broker-root/broker/channels.h"
 #include "broker-root/broker/config.h"
 #include "broker-root/broker/event_loop.h"
 #include "shared/fd.h"
@@ -30,6 +31,8 @@ class Doorman {
     void update();
     // nullptr: there never was such a connection, or the client has hung up, or the API has closed it, or it is refused.
     [[nodiscard]] const Client* find(protocol::ConnectionNumber number) const;
+    // Likewise.
+    [[nodiscard]] Channels* channels_of(protocol::ConnectionNumber number);
     // shutdown() and forget; unknown numbers are ignored (the client may have been quicker).
     void close(protocol::ConnectionNumber number);
     void close_all();
@@ -40,6 +43,7 @@ class Doorman {
         Fd duplicate; // only to see that the client hangs up, and to shut it down
         EventLoop::Watch watch;
         bool is_refused = false;
+        Channels channels;
     };
 
     void accept();

@@ -126,12 +126,13 @@ Task<std::expected<void, Failure>> Jobs::launch(JobPointer job, JobPlan plan) {
 }
 
 Task<std::expected<SystemJobEnd, Failure>> Jobs::try_system_job(SystemJob wanted) {
-    auto spec = make_job_spec({std::move(wanted.arguments), {"PATH=/usr/sbin:/usr/bin", "HOME=/work"}, "/work"});
+    const auto command = encode_job_spec({std::move(wanted.arguments), {"PATH=/usr/sbin:/usr/bin", "HOME=/work"}, "/work"});
+    Fd spec = make_spec_memory();
     Fd output(::memfd_create("joblet-system-job", MFD_CLOEXEC));
     if (!wanted.input.valid()) {
         wanted.input = Fd(::memfd_create("joblet-system-job", MFD_CLOEXEC));
     }
-    if (!spec || !output.valid() || !wanted.input.valid()) {
+    if (!command || !spec.valid() || !output.valid() || !wanted.input.valid() || write_spec_memory(spec.get(), *command) != 0) {
         co_return std::unexpected(Failure{ErrorCode::Internal, Step::ReadJobSpec, errno});
     }
     auto job = std::make_shared<Job>(p_.loop);
@@ -157,7 +158,7 @@ Task<std::expected<SystemJobEnd, Failure>> Jobs::try_system_job(SystemJob wanted
     }
     plan.control = std::move(control);
     job->control_peer = std::move(control_peer);
-    plan.spec = std::move(*spec);
+    plan.spec = std::move(spec);
     jobs_.emplace(id, job);
 
     const auto launched = co_await launch(job, std::move(plan));

@@ -159,12 +159,15 @@ std::expected<protocol::JobLimits, protocol::Reply> Jobs::limits_of(const protoc
     return plan_limits(request, p_.config, p_.host, io, on_disk);
 }
 
-Task<protocol::JobWorld> Jobs::start(protocol::StartJob request, std::uint32_t uid, std::vector<Fd> descriptors) {
+Task<protocol::JobWorld> Jobs::start(protocol::StartJob request, std::uint32_t uid, std::optional<Channel> channel) {
     const auto refused = [](const protocol::Reply& reply) {
         protocol::JobWorld world;
         world.reply = reply;
         return world;
     };
+    if ((request.flags & protocol::kStartDryRun) == 0 && !channel) {
+        co_return refused(refusal(Failure{ErrorCode::NotFound, Step::ReadJobSpec, 0}));
+    }
     auto planned = plan_job(request, p_.config, usable_bases_);
     if (!planned) {
         co_return refused(planned.error());
@@ -208,8 +211,8 @@ Task<protocol::JobWorld> Jobs::start(protocol::StartJob request, std::uint32_t u
         p_.registry.attach(wanted.id, {id, wanted.access});
     }
     job->record = plan.record;
-    plan.control = std::move(descriptors[protocol::kControl]);
-    plan.spec = std::move(descriptors[protocol::kSpec]);
+    plan.control = std::move(channel->control);
+    plan.spec = std::move(channel->spec);
     jobs_.emplace(id, job);
 
     const auto launched = co_await launch(job, std::move(plan));
@@ -306,8 +309,8 @@ Detached Jobs::remove_files(JobId id) {
     }
 }
 
-Task<OpenedLog> Jobs::open_log(protocol::OpenLog request, Client client) {
-    OpenedLog out;
+Task<ReplyWithFiles> Jobs::open_log(protocol::OpenLog request, Client client) {
+    ReplyWithFiles out;
     out.reply.job = request.id;
     const auto found = jobs_.find(request.id);
     if (found == jobs_.end() || !found->second->has_log() || !may_manage(*found->second, client, request.authority)) {

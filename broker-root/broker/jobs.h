@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "broker-root/broker/channels.h"
 #include "broker-root/broker/config.h"
 #include "broker-root/broker/doorman.h"
 #include "broker-root/broker/event_loop.h"
@@ -70,12 +71,6 @@ struct Job {
 };
 using JobPointer = std::shared_ptr<Job>;
 
-// The reply, and if it is Ok the log's two files.
-struct OpenedLog {
-    protocol::Reply reply;
-    std::vector<Fd> files;
-};
-
 // A job of our own, from the system base, as nobody.
 struct SystemJob {
     std::vector<std::string> arguments;
@@ -115,11 +110,12 @@ class Jobs {
 
     // ---- requests
     // With kStartDryRun: what the job would have, and nothing is done.
-    Task<protocol::JobWorld> start(protocol::StartJob request, std::uint32_t uid, std::vector<Fd> descriptors);
+    // `channel`: the one that the request names, if there is such a one.
+    Task<protocol::JobWorld> start(protocol::StartJob request, std::uint32_t uid, std::optional<Channel> channel);
     protocol::Reply signal(const protocol::SignalJob& request, const Client& client);
     // client: nullptr for the API on its own account
     Task<protocol::Reply> release(protocol::ReleaseJob request, std::optional<Client> client);
-    Task<OpenedLog> open_log(protocol::OpenLog request, Client client);
+    Task<ReplyWithFiles> open_log(protocol::OpenLog request, Client client);
     [[nodiscard]] protocol::BaseList bases() const;
     [[nodiscard]] protocol::JobPage page(const protocol::ListJobs& request) const;
 

@@ -140,17 +140,16 @@ int serve(const BrokerConfig& config, Host host, AuditLog log) {
     Volumes volumes({loop, config, *workers, slots, registry, jobs, news, host});
     HostReporter reporter({loop, config, *workers, slots, registry, jobs, volumes, host, audit});
 
-    api.emplace(
-        loop, supervisor,
-        ApiLink::Callbacks{
-            [&](const protocol::Request& request, std::vector<Fd> descriptors) { requests->serve(request, std::move(descriptors)); },
-            [&](Parting parting) {
-                doorman->close_all();
-                // It is gone, whether that can be written or not
-                (void)audit.happened(AuditFields("api_ended").add("why", parting_word(parting)));
-            },
-            [&] { doorman->update(); },
-        });
+    api.emplace(loop, supervisor,
+                ApiLink::Callbacks{
+                    [&](const protocol::Request& request) { requests->serve(request); },
+                    [&](Parting parting) {
+                        doorman->close_all();
+                        // It is gone, whether that can be written or not
+                        (void)audit.happened(AuditFields("api_ended").add("why", parting_word(parting)));
+                    },
+                    [&] { doorman->update(); },
+                });
     doorman.emplace(loop, config, Fd(kBrokerListenerFd), *api);
     requests.emplace(loop, supervisor, *api, *doorman, volumes, jobs, reporter, audit);
     requests->load();

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <functional>
+#include <vector>
 
 #include "broker-root/broker/audit_log.h"
 #include "broker-root/broker/registry.h"
+#include "shared/fd.h"
 #include "shared/protocol_messages.h"
 
 namespace joblet::broker {
@@ -15,6 +17,12 @@ struct News {
     std::function<void(const protocol::JobEntry&)> job_changed;
     // False: no record can be written, and what is in its power must not be done.
     std::function<bool(const AuditFields&)> on_record;
+};
+
+// A reply, and what goes with it if it is Ok.
+struct ReplyWithFiles {
+    protocol::Reply reply;
+    std::vector<Fd> files;
 };
 
 // A refusal of whatever was asked, or the plain "done"; the dispatcher adds which request it answers.

@@ -16,7 +16,6 @@ struct Handlers {
     Jobs& jobs;
     HostReporter& host;
     const Client* client; // nullptr: housekeeping
-    std::vector<Fd>& descriptors;
 
     Task<protocol::Reply> operator()(const protocol::CreateVolume& r) const {
         return volumes.create(r, client->uid);
@@ -64,7 +63,13 @@ struct Handlers {
         return volumes.page(r);
     }
     Task<protocol::JobWorld> operator()(const protocol::StartJob& r) const {
-        return jobs.start(r, client->uid, std::move(descriptors));
+        Channels* const channels = doorman.channels_of(r.header.connection);
+        return jobs.start(r, client->uid, channels != nullptr ? channels->take(r.channel) : std::nullopt);
+    }
+    ReplyWithFiles operator()(const protocol::CreateChannel& r) const {
+        Channels* const channels = doorman.channels_of(r.header.connection);
+        return channels != nullptr ? channels->make(r.header.sequence, r.replaces)
+                                   : ReplyWithFiles{refusal(ErrorCode::PermissionDenied), {}};
     }
     protocol::Reply operator()(const protocol::SignalJob& r) const {
         return jobs.signal(r, *client);
@@ -75,7 +80,7 @@ struct Handlers {
     Task<protocol::Reply> operator()(const protocol::ReleaseJob& r) const {
         return jobs.release(r, client != nullptr ? std::optional(*client) : std::nullopt);
     }
-    Task<OpenedLog> operator()(const protocol::OpenLog& r) const {
+    Task<ReplyWithFiles> operator()(const protocol::OpenLog& r) const {
         return jobs.open_log(r, *client);
     }
     protocol::BaseList operator()(const protocol::ListBases& /*all there are*/) const {
@@ -128,7 +133,7 @@ Task<bool> Requests::concluded(const Request& request, const Client* client, std
     co_return co_await audit_.after(begun, std::move(fields));
 }
 
-template <class Request> Detached Requests::carry_out(Request request, std::optional<Client> client, std::vector<Fd> descriptors) {
+template <class Request> Detached Requests::carry_out(Request request, std::optional<Client> client) {
     const std::uint64_t session = api_.session();
     const Client* const asker = client ? &*client : nullptr;
     std::uint64_t begun = 0; // the record of its beginning
@@ -152,13 +157,13 @@ template <class Request> Detached Requests::carry_out(Request request, std::opti
         // A refusal goes back bare, whatever would have gone back otherwise
         if (reply.code != ErrorCode::Ok) {
             api_.reply(session, protocol::Reply(reply));
-        } else if constexpr (std::is_same_v<decltype(message), OpenedLog>) {
+        } else if constexpr (std::is_same_v<decltype(message), ReplyWithFiles>) {
             api_.reply(session, reply, std::move(message.files));
         } else {
             api_.reply(session, message);
         }
     };
-    const Handlers handlers{doorman_, volumes_, jobs_, host_, asker, descriptors};
+    const Handlers handlers{doorman_, volumes_, jobs_, host_, asker};
     if (request.header.connection != 0 && asker == nullptr) {
         // Gone, or never there: nobody in whose name this could be done. No offence, the client may just have hung up
         protocol::Reply refused = refusal(ErrorCode::PermissionDenied);
@@ -175,7 +180,7 @@ template <class Request> Detached Requests::carry_out(Request request, std::opti
     }
 }
 
-Detached Requests::serve(protocol::Request request, std::vector<Fd> descriptors) {
+Detached Requests::serve(protocol::Request request) {
     const protocol::RequestHeader header = protocol::header_of(request);
     const std::uint64_t session = api_.session();
     if (protocol::row_of(header.type).phase == protocol::Phase::Serving) {
@@ -188,7 +193,7 @@ Detached Requests::serve(protocol::Request request, std::vector<Fd> descriptors)
     const Client* found = header.connection == 0 ? nullptr : doorman_.find(header.connection);
     // A copy: the connection may end while this is worked on
     const std::optional<Client> client = found != nullptr ? std::optional(*found) : std::nullopt;
-    std::visit([&](const auto& one) { carry_out(one, client, std::move(descriptors)); }, request);
+    std::visit([&](const auto& one) { carry_out(one, client); }, request);
 }
 
 } // namespace joblet::broker

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <optional>
-#include <vector>
 
 #include "broker-root/broker/api_link.h"
 #include "broker-root/broker/audit.h"
@@ -25,10 +24,10 @@ class Requests {
     // Reads records and jobs; until then Phase::Serving requests wait. Ends the loop if it cannot be done.
     Detached load();
 
-    Detached serve(protocol::Request request, std::vector<Fd> descriptors);
+    Detached serve(protocol::Request request);
 
   private:
-    template <class Request> Detached carry_out(Request request, std::optional<Client> client, std::vector<Fd> descriptors);
+    template <class Request> Detached carry_out(Request request, std::optional<Client> client);
     template <class Request>
     Task<bool> concluded(const Request& request, const Client* client, std::uint64_t begun, const protocol::Reply& reply);
 

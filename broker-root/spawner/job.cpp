@@ -8,6 +8,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <climits>
@@ -16,8 +17,6 @@
 #include "broker-root/kernel/process.h"
 #include "broker-root/kernel/terminal.h"
 #include "shared/job_spec.h"
-#include "shared/protocol.h"
-#include "shared/stdio_kind.h"
 
 namespace joblet::spawner {
 
@@ -84,14 +83,14 @@ Result<void> install_job_filter(const FilterProgram& filter) {
 // The first bytes of the user's that are looked at. Memory of its own, no other thread, no power left: allocating is
 // harmless here.
 Result<JobSpecView> read_spec(int memory) {
-    if (!is_sealed_memory(memory, protocol::kJobSpecMax)) {
-        return std::unexpected(EINVAL);
+    if (const int error = seal_spec_memory(memory); error != 0) {
+        return std::unexpected(error);
     }
     struct stat info{};
     if (::fstat(memory, &info) < 0) {
         return last_errno();
     }
-    const auto size = static_cast<std::size_t>(info.st_size);
+    const auto size = std::min(static_cast<std::size_t>(info.st_size), kJobSpecMax);
     void* const bytes = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, memory, 0);
     if (bytes == MAP_FAILED) {
         return last_errno();

@@ -18,7 +18,7 @@ struct JobStart {
     std::uint32_t user = 0; // inside
     std::uint32_t group = 0;
     bool has_terminal = false; // stdio is a terminal of its own, which it must get as its controlling terminal
-    int spec = -1;             // sealed memfd
+    int spec = -1;             // memfd, see shared/job_spec.h
     int start_pipe = -1;       // CLOEXEC
 };
 

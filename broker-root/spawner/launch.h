@@ -66,7 +66,7 @@ enum LaunchDescriptor : std::uint8_t {
     kLaunchUserNamespace = 1, // J
     kLaunchCgroup = 2,        // O_PATH directory
     kLaunchExitRecord = 3,
-    kLaunchSpec = 4,    // sealed memfd, see shared/job_spec.h
+    kLaunchSpec = 4,    // memfd, see shared/job_spec.h
     kLaunchControl = 5, // rnx's socket; a system job has one nobody writes to after the hello
     kLaunchStatus = 6,  // the broker's socket: StageReport out, ControlRequest in
     kLaunchVolumesMount = 7,

@@ -301,11 +301,9 @@ TestJob::TestJob(SpawnerProcess& spawner, const Slot& slot, JobOptions options) 
     }
     Fd spec;
     if (options.spec_fd < 0) {
-        auto made = make_job_spec(options.spec);
-        if (!made) {
-            throw std::runtime_error(made.error());
-        }
-        spec = std::move(*made);
+        const auto encoded = encode_job_spec(options.spec);
+        spec = make_spec_memory();
+        need(encoded.has_value() && spec.valid() && write_spec_memory(spec.get(), *encoded) == 0, "a command");
     }
     const Fd volumes = volumes_directory(options.volumes);
     const Fd work = slot_tmpfs(options.read_only_work ? 0755 : 0700);

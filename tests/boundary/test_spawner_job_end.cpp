@@ -266,8 +266,28 @@ TEST_CASE("a stage that fails says at which step, on all three ways, and nothing
             CHECK(world.end_of(std::move(other)).step == Step::ChangeDirectory);
         }
     }
-    SUBCASE("a spec that is not sealed") {
-        const Fd memory(::memfd_create("spec", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+    SUBCASE("a spec that somebody could still write") {
+        const auto text = encode_job_spec(guest({"report"}).spec);
+        REQUIRE(text.has_value());
+        const auto spec = [&](unsigned flags) {
+            Fd memory(::memfd_create("spec", MFD_CLOEXEC | flags));
+            REQUIRE(write_spec_memory(memory.get(), *text) == 0);
+            return memory;
+        };
+        const Fd never_sealed = spec(0);
+        auto options = guest({"report"});
+        options.spec_fd = never_sealed.get();
+        failure(std::move(options), Step::ReadJobSpec, EPERM);
+        const Fd mapped = spec(MFD_ALLOW_SEALING);
+        void* const mapping = ::mmap(nullptr, 1, PROT_READ | PROT_WRITE, MAP_SHARED, mapped.get(), 0);
+        REQUIRE(mapping != MAP_FAILED);
+        options = guest({"report"});
+        options.spec_fd = mapped.get();
+        failure(std::move(options), Step::ReadJobSpec, EBUSY);
+        ::munmap(mapping, 1);
+    }
+    SUBCASE("a spec of nothing") {
+        const Fd memory = make_spec_memory();
         auto options = guest({"report"});
         options.spec_fd = memory.get();
         failure(std::move(options), Step::ReadJobSpec, EINVAL);

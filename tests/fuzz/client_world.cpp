@@ -6,6 +6,7 @@
 
 #include <array>
 
+#include "shared/job_spec.h"
 #include "shared/protocol_messages.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -159,8 +160,8 @@ bool ClientWorld::answer_one() {
         return false;
     }
     // What the broker does not understand is the end of the API, and of all its clients
-    const auto request = decode(std::span(buffer).first(received->size), received->descriptors.size());
-    require(request.has_value(), "what the API sends decodes, whatever a client asked for");
+    const auto request = decode(std::span(buffer).first(received->size));
+    require(request.has_value() && received->descriptors.empty(), "what the API sends decodes, whatever a client asked for");
     require(header_of(*request).sequence == ++sequence_, "each request has its number");
     check_asked(*request);
     answer(*request);
@@ -199,7 +200,7 @@ void ClientWorld::check_asked(const Request& request) const {
     }
 }
 
-template <class M> void ClientWorld::reply(M message, const RequestHeader& header) {
+template <class M> void ClientWorld::reply(M message, const RequestHeader& header, std::span<const int> descriptors) {
     Reply& head = [&message]() -> Reply& {
         if constexpr (std::is_same_v<M, Reply>) {
             return message;
@@ -209,8 +210,8 @@ template <class M> void ClientWorld::reply(M message, const RequestHeader& heade
     }();
     head.request = header.type;
     head.sequence = header.sequence;
-    require(decode_message(std::as_bytes(std::span(&message, 1)), 0).has_value(), "the fuzzer's broker says what decodes");
-    require(send_message(pair_.second.get(), message, {}, Wait::No), "the API listens to the broker");
+    require(decode_message(std::as_bytes(std::span(&message, 1)), descriptors.size()).has_value(), "the fuzzer's broker says what decodes");
+    require(send_message(pair_.second.get(), message, descriptors, Wait::No), "the API listens to the broker");
 }
 
 void ClientWorld::answer(const Request& request) {
@@ -249,6 +250,11 @@ void ClientWorld::answer(const Request& request) {
             return reply(JobWorld{}, header);
         }
         break;
+    case RequestType::CreateChannel: {
+        const auto [jobs, users] = make_seqpacket_pair();
+        const Fd memory = make_spec_memory();
+        return reply(Reply{}, header, std::array{users.get(), memory.get()});
+    }
     case RequestType::MeasureVolume:
         return reply(VolumeMeasure{}, header);
     case RequestType::HostReport:

@@ -37,7 +37,7 @@ class ClientWorld {
     void turn();
     bool answer_one();
     void answer(const protocol::Request& request);
-    template <class M> void reply(M message, const protocol::RequestHeader& header);
+    template <class M> void reply(M message, const protocol::RequestHeader& header, std::span<const int> descriptors = {});
     void check_asked(const protocol::Request& request) const;
 
     api::ApiConfig config_;

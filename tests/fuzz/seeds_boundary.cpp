@@ -25,11 +25,11 @@ template <class IdType> IdType some_id(std::uint8_t number) {
     return id;
 }
 
-// ---- plan: index of the row, anything that is not 7 modulo 8, descriptors, bits of the host, the request
+// ---- plan: index of the row, anything that is not 7 modulo 8, bits of the host, the request
 
 std::string request_prefix(RequestType type, std::uint32_t host_bits) {
     const auto row = static_cast<std::uint8_t>(&row_of(type) - kRequests.data());
-    return prefix({row, 0, 0, 0}) + raw(host_bits);
+    return prefix({row, 0}) + raw(host_bits);
 }
 
 // What decodes of most types.
@@ -49,6 +49,9 @@ template <class R> R plain() {
     }
     if constexpr (requires { r.signal; }) {
         r.signal = 15;
+    }
+    if constexpr (requires { r.channel; }) {
+        r.channel = 1;
     }
     if constexpr (requires { r.size_bytes; }) {
         r.size_bytes = kVolumeSizeMin;
@@ -273,6 +276,7 @@ void add_messages(Seeds& seeds) {
     add(VolumeChanged{.volume = volume});
     add(VolumeGone{.id = volume.id});
     add(JobChanged{.job = job});
+    add(Reply{});
 }
 
 void add_orders(Seeds seeds) {

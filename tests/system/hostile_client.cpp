@@ -20,13 +20,14 @@
 #include <capnp/serialize.h>
 #include <fmt/format.h>
 
+#include "tests/system/raw_socket.h"
+
 namespace joblet::testing {
 
 namespace fs = std::filesystem;
 
 namespace {
 
-constexpr std::size_t kDescriptorsMax = 253; // SCM_MAX_FD: what the kernel lets through in one message
 constexpr std::size_t kKibPerMib = 1024;
 
 // This thread alone is another user; the C library would change all of them. The real uid as well: it is whose descriptors in
@@ -107,20 +108,8 @@ std::size_t HostileClient::send(std::span<const std::byte> bytes, milliseconds l
 }
 
 bool HostileClient::send_with(std::span<const std::byte> bytes, std::span<const int> descriptors) const {
-    alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(sizeof(int) * kDescriptorsMax)> control{};
-    iovec part{const_cast<std::byte*>(bytes.data()), bytes.size()}; // NOLINT(cppcoreguidelines-pro-type-const-cast): only read
-    msghdr header{};
-    header.msg_iov = &part;
-    header.msg_iovlen = 1;
-    header.msg_control = control.data();
-    header.msg_controllen = CMSG_SPACE(descriptors.size_bytes());
-    cmsghdr* entry = CMSG_FIRSTHDR(&header);
-    entry->cmsg_level = SOL_SOCKET;
-    entry->cmsg_type = SCM_RIGHTS;
-    entry->cmsg_len = CMSG_LEN(descriptors.size_bytes());
-    std::memcpy(CMSG_DATA(entry), descriptors.data(), descriptors.size_bytes());
     const Disguise disguise(kMallory);
-    return ::sendmsg(socket_.get(), &header, MSG_NOSIGNAL | MSG_DONTWAIT) == static_cast<ssize_t>(bytes.size());
+    return send_raw(socket_.get(), bytes, descriptors, MSG_DONTWAIT);
 }
 
 void HostileClient::finish() const {

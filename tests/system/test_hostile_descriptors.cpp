@@ -1,18 +1,16 @@
 // Descriptors that nobody asked for.
 #include <doctest/doctest.h>
 
-#include <arpa/inet.h>
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <array>
-#include <cstring>
 #include <memory>
 
 #include "shared/close_timer.h"
 #include "tests/system/hostile_client.h"
+#include "tests/system/raw_socket.h"
 
 namespace joblet::testing {
 
@@ -53,64 +51,6 @@ TEST_CASE("descriptors that nobody asked for end the connection, and none of the
     CHECK(others_are_served(here));
     api.check_unharmed("descriptors", 8);
 }
-
-namespace {
-
-// A TCP connection whose sending end, when the last reference to it is closed, makes whoever closes it wait for an hour: what it has
-// to send is never read.
-struct Lingering {
-    Fd sender;
-    Fd receiver;
-};
-Lingering make_lingering() {
-    const Fd listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = ::htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof address;
-    auto* const any = reinterpret_cast<sockaddr*>(&address);
-    REQUIRE(::bind(listener.get(), any, size) == 0);
-    REQUIRE(::listen(listener.get(), 1) == 0);
-    REQUIRE(::getsockname(listener.get(), any, &size) == 0);
-    Lingering out;
-    out.sender = Fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    REQUIRE(::connect(out.sender.get(), any, size) == 0);
-    out.receiver = Fd(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
-    REQUIRE(out.receiver.valid());
-    const std::vector<char> much(65536);
-    while (::send(out.sender.get(), much.data(), much.size(), MSG_DONTWAIT | MSG_NOSIGNAL) > 0) {
-    }
-    constexpr int kHour = 3600;
-    const linger hour{.l_onoff = 1, .l_linger = kHour};
-    REQUIRE(::setsockopt(out.sender.get(), SOL_SOCKET, SO_LINGER, &hour, sizeof hour) == 0);
-    return out;
-}
-
-// Whoever has it besides, it is not waited for.
-void let_go(Fd one) {
-    CloseTimer::start();
-    one.reset();
-    CloseTimer::stop();
-}
-
-bool send_urgent(int socket, int descriptor) {
-    alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(sizeof(int))> control{};
-    char byte = 0;
-    iovec part{&byte, 1};
-    msghdr header{};
-    header.msg_iov = &part;
-    header.msg_iovlen = 1;
-    header.msg_control = control.data();
-    header.msg_controllen = control.size();
-    cmsghdr* const entry = CMSG_FIRSTHDR(&header);
-    entry->cmsg_level = SOL_SOCKET;
-    entry->cmsg_type = SCM_RIGHTS;
-    entry->cmsg_len = CMSG_LEN(sizeof(int));
-    std::memcpy(CMSG_DATA(entry), &descriptor, sizeof descriptor);
-    return ::sendmsg(socket, &header, MSG_OOB | MSG_NOSIGNAL | MSG_DONTWAIT) == 1;
-}
-
-} // namespace
 
 TEST_CASE("nobody waits for what a client attaches, and that takes an hour to close") {
     REQUIRE(CloseTimer::prepare());
@@ -162,7 +102,7 @@ TEST_CASE("nobody waits for what a client attaches, and that takes an hour to cl
             HostileClient client(here);
             client.send(calls);
             Fd one = lingering();
-            CHECK(send_urgent(client.socket(), one.get()));
+            CHECK(send_raw(client.socket(), std::array{std::byte{}}, std::array{one.get()}, MSG_OOB | MSG_DONTWAIT));
             let_go(std::move(one));
             client.send(calls);
         }

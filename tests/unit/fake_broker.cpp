@@ -78,14 +78,15 @@ void FakeBroker::work() {
     std::vector<std::byte> buffer(protocol::kRequestSizeMax);
     std::uint64_t expected = 1;
     while (auto received = receive_datagram(socket_.get(), buffer, Wait::Yes)) {
-        auto request = protocol::decode(std::span(buffer).first(received->size), received->descriptors.size());
-        if (!request || protocol::header_of(*request).sequence != expected++) {
+        auto request = protocol::decode(std::span(buffer).first(received->size));
+        if (!request || !received->descriptors.empty() || protocol::header_of(*request).sequence != expected++) {
             ++faults;
             return;
         }
         const std::lock_guard lock(mutex_);
         const auto& header = protocol::header_of(*request);
-        if (header.connection != 0 && header.type != protocol::RequestType::CloseConnection) {
+        if (header.connection != 0 && header.type != protocol::RequestType::CloseConnection &&
+            header.type != protocol::RequestType::CreateChannel) {
             requests_.push_back(*request);
             if (auto refusal = std::exchange(refusal_, std::nullopt)) {
                 refusal->request = header.type;
@@ -94,7 +95,7 @@ void FakeBroker::work() {
                 continue;
             }
         }
-        std::visit([&](const auto& r) { handle(r, received->descriptors); }, *request);
+        std::visit([&](const auto& r) { handle(r); }, *request);
     }
 }
 
@@ -113,7 +114,7 @@ FakeBroker::Stored* FakeBroker::holder_of(std::uint32_t owner, const NameText& n
     });
     return place == volumes_.end() ? nullptr : &place->second;
 }
-void FakeBroker::handle(const protocol::CreateVolume& r, std::vector<Fd>& /*none*/) {
+void FakeBroker::handle(const protocol::CreateVolume& r) {
     auto reply = reply_to(r);
     const auto uid = uids_[r.header.connection];
     if (const Stored* there = holder_of(uid, r.name)) {
@@ -165,7 +166,7 @@ void FakeBroker::handle(const protocol::CreateVolume& r, std::vector<Fd>& /*none
     reply.volume = entry.id;
     send(reply); // the news is left out: the daemon must ask
 }
-void FakeBroker::handle(const protocol::DeleteVolume& r, std::vector<Fd>& /*none*/) {
+void FakeBroker::handle(const protocol::DeleteVolume& r) {
     Stored* there = find(r.header, r.id, r.authority);
     if (there == nullptr) {
         return refuse(r, ErrorCode::NotFound);
@@ -195,7 +196,7 @@ void FakeBroker::handle(const protocol::DeleteVolume& r, std::vector<Fd>& /*none
     }
     send(reply);
 }
-void FakeBroker::handle(const protocol::StatVolume& r, std::vector<Fd>& /*none*/) {
+void FakeBroker::handle(const protocol::StatVolume& r) {
     ++stats;
     const auto place = volumes_.find(r.id);
     if (place == volumes_.end()) {
@@ -210,7 +211,7 @@ void FakeBroker::handle(const protocol::StatVolume& r, std::vector<Fd>& /*none*/
     std::ranges::copy(place->second.labels, detail.labels.begin());
     send(detail);
 }
-void FakeBroker::handle(const protocol::ListVolumes& r, std::vector<Fd>& /*none*/) {
+void FakeBroker::handle(const protocol::ListVolumes& r) {
     protocol::VolumePage page;
     page.reply = reply_to(r);
     std::size_t used = 0;
@@ -226,7 +227,7 @@ void FakeBroker::handle(const protocol::ListVolumes& r, std::vector<Fd>& /*none*
     }
     send(page);
 }
-void FakeBroker::handle(const protocol::CloseConnection& r, std::vector<Fd>& /*none*/) {
+void FakeBroker::handle(const protocol::CloseConnection& r) {
     if (uids_.erase(r.header.connection) == 0) {
         ++faults;
     }
@@ -234,7 +235,7 @@ void FakeBroker::handle(const protocol::CloseConnection& r, std::vector<Fd>& /*n
     send(reply_to(r));
 }
 
-void FakeBroker::handle(const protocol::RestoreVolume& r, std::vector<Fd>& /*none*/) {
+void FakeBroker::handle(const protocol::RestoreVolume& r) {
     Stored* there = find(r.header, r.id, protocol::Authority::User);
     if (there == nullptr || there->entry.status != protocol::VolumeStatus::Trashed) {
         return refuse(r, ErrorCode::NotFound);
@@ -251,7 +252,7 @@ void FakeBroker::handle(const protocol::RestoreVolume& r, std::vector<Fd>& /*non
     there->entry.trashed_until_ns = 0;
     send(reply);
 }
-void FakeBroker::handle(const protocol::ProtectVolume& r, std::vector<Fd>& /*none*/) {
+void FakeBroker::handle(const protocol::ProtectVolume& r) {
     Stored* there = find(r.header, r.id, r.authority);
     if (there == nullptr) {
         return refuse(r, ErrorCode::NotFound);
@@ -259,7 +260,7 @@ void FakeBroker::handle(const protocol::ProtectVolume& r, std::vector<Fd>& /*non
     there->entry.flags = r.is_protected != 0 ? protocol::kVolumeProtected : 0;
     send(reply_to(r));
 }
-void FakeBroker::handle(const protocol::LabelVolume& r, std::vector<Fd>& /*none*/) {
+void FakeBroker::handle(const protocol::LabelVolume& r) {
     Stored* there = find(r.header, r.id, protocol::Authority::User);
     if (there == nullptr) {
         return refuse(r, ErrorCode::NotFound);
@@ -268,7 +269,7 @@ void FakeBroker::handle(const protocol::LabelVolume& r, std::vector<Fd>& /*none*
     there->labels.assign(r.labels.begin(), r.labels.begin() + r.labels_size);
     send(reply_to(r));
 }
-void FakeBroker::handle(const protocol::RenameVolume& r, std::vector<Fd>& /*none*/) {
+void FakeBroker::handle(const protocol::RenameVolume& r) {
     Stored* there = find(r.header, r.id, protocol::Authority::User);
     if (there == nullptr) {
         return refuse(r, ErrorCode::NotFound);
@@ -282,7 +283,7 @@ void FakeBroker::handle(const protocol::RenameVolume& r, std::vector<Fd>& /*none
     there->entry.name = r.name;
     send(reply);
 }
-void FakeBroker::handle(const protocol::AdminRead& r, std::vector<Fd>& /*none*/) {
+void FakeBroker::handle(const protocol::AdminRead& r) {
     if (!admins_.contains(r.header.connection)) {
         return refuse(r, ErrorCode::PermissionDenied);
     }

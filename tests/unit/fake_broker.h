@@ -61,6 +61,8 @@ class FakeBroker {
     }
     // Requests about single volumes that nobody but the daemon asked for.
     std::atomic<int> stats = 0;
+    // Channels that no job was started with.
+    std::size_t channels();
 
     std::atomic<int> faults = 0;
     std::atomic<int> closed_connections = 0;
@@ -88,8 +90,8 @@ class FakeBroker {
         std::uint64_t used_inodes = 0;
     };
 
-    template <class Message> void send(const Message& message) {
-        if (!send_message(socket_.get(), message, {}, Wait::Yes) && errno != EPIPE) {
+    template <class Message> void send(const Message& message, std::span<const int> descriptors = {}) {
+        if (!send_message(socket_.get(), message, descriptors, Wait::Yes) && errno != EPIPE) {
             ++faults;
         }
     }
@@ -115,27 +117,28 @@ class FakeBroker {
     void give_measure(const protocol::MeasureVolume& r);
 
     void work();
-    void handle(const protocol::CreateVolume& r, std::vector<Fd>& descriptors);
-    void handle(const protocol::DeleteVolume& r, std::vector<Fd>& descriptors);
-    void handle(const protocol::StatVolume& r, std::vector<Fd>& descriptors);
-    void handle(const protocol::ListVolumes& r, std::vector<Fd>& descriptors);
-    void handle(const protocol::StartJob& r, std::vector<Fd>& descriptors);
-    void handle(const protocol::SignalJob& r, std::vector<Fd>& descriptors);
-    void handle(const protocol::ListJobs& r, std::vector<Fd>& descriptors);
-    void handle(const protocol::ReleaseJob& r, std::vector<Fd>& descriptors);
-    void handle(const protocol::CloseConnection& r, std::vector<Fd>& descriptors);
-    void handle(const protocol::RestoreVolume& r, std::vector<Fd>& descriptors);
-    void handle(const protocol::ProtectVolume& r, std::vector<Fd>& descriptors);
-    void handle(const protocol::LabelVolume& r, std::vector<Fd>& descriptors);
-    void handle(const protocol::RenameVolume& r, std::vector<Fd>& descriptors);
-    void handle(const protocol::AttachVolume& r, std::vector<Fd>& descriptors);
-    void handle(const protocol::DetachVolume& r, std::vector<Fd>& descriptors);
-    void handle(const protocol::AdminRead& r, std::vector<Fd>& descriptors);
-    void handle(const protocol::OpenLog& r, std::vector<Fd>& descriptors);
-    void handle(const protocol::ListBases& r, std::vector<Fd>& descriptors);
-    void handle(const protocol::ResizeVolume& r, std::vector<Fd>& descriptors);
-    void handle(const protocol::MeasureVolume& r, std::vector<Fd>& descriptors);
-    void handle(const protocol::HostReport& r, std::vector<Fd>& descriptors);
+    void handle(const protocol::CreateVolume& r);
+    void handle(const protocol::DeleteVolume& r);
+    void handle(const protocol::StatVolume& r);
+    void handle(const protocol::ListVolumes& r);
+    void handle(const protocol::StartJob& r);
+    void handle(const protocol::SignalJob& r);
+    void handle(const protocol::ListJobs& r);
+    void handle(const protocol::ReleaseJob& r);
+    void handle(const protocol::CloseConnection& r);
+    void handle(const protocol::RestoreVolume& r);
+    void handle(const protocol::ProtectVolume& r);
+    void handle(const protocol::LabelVolume& r);
+    void handle(const protocol::RenameVolume& r);
+    void handle(const protocol::AttachVolume& r);
+    void handle(const protocol::DetachVolume& r);
+    void handle(const protocol::AdminRead& r);
+    void handle(const protocol::OpenLog& r);
+    void handle(const protocol::ListBases& r);
+    void handle(const protocol::ResizeVolume& r);
+    void handle(const protocol::MeasureVolume& r);
+    void handle(const protocol::HostReport& r);
+    void handle(const protocol::CreateChannel& r);
 
     Fd socket_;
     std::uint64_t connections_ = 100;
@@ -143,6 +146,12 @@ class FakeBroker {
     std::map<VolumeId, Stored> volumes_;
     std::map<JobId, protocol::JobEntry> jobs_;
     std::set<JobId> logs_; // of jobs that have one
+    struct Channel {
+        protocol::ConnectionNumber connection = 0;
+        Fd control;
+        Fd spec;
+    };
+    std::map<std::uint64_t, Channel> channels_;
     std::map<protocol::ConnectionNumber, std::uint32_t> uids_;
     std::set<protocol::ConnectionNumber> admins_;
     std::vector<protocol::Request> requests_;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 
+#include "shared/job_spec.h"
 #include "tests/unit/fake_broker.h"
 
 namespace joblet::api::test {
@@ -69,12 +70,19 @@ void FakeBroker::change_job(protocol::JobEntry& job, const std::vector<VolumeId>
     send(news);
 }
 
-void FakeBroker::handle(const protocol::StartJob& r, std::vector<Fd>& descriptors) {
+void FakeBroker::handle(const protocol::StartJob& r) {
     protocol::JobWorld world;
     auto& reply = world.reply = reply_to(r);
     start = r;
-    control = std::move(descriptors.at(protocol::kControl));
-    spec = std::move(descriptors.at(protocol::kSpec));
+    auto channel = channels_.extract(r.channel);
+    if ((r.flags & protocol::kStartDryRun) == 0) {
+        if (channel.empty() || channel.mapped().connection != r.header.connection) {
+            ++faults;
+            return refuse(r, ErrorCode::NotFound);
+        }
+        control = std::move(channel.mapped().control);
+        spec = std::move(channel.mapped().spec);
+    }
     const auto base = std::ranges::find(kBases, r.base.view(), &KnownBase::name);
     if (base == kBases.end() || !base->is_usable) {
         reply.code = base == kBases.end() ? ErrorCode::NotFound : ErrorCode::Unsupported;
@@ -118,7 +126,7 @@ void FakeBroker::handle(const protocol::StartJob& r, std::vector<Fd>& descriptor
     reply.job = job.id;
     send(world);
 }
-void FakeBroker::handle(const protocol::SignalJob& r, std::vector<Fd>& /*none*/) {
+void FakeBroker::handle(const protocol::SignalJob& r) {
     auto reply = reply_to(r);
     const auto place = jobs_.find(r.id);
     if (place == jobs_.end() || !may(r.header, place->second.owner_uid, r.authority)) {
@@ -128,7 +136,7 @@ void FakeBroker::handle(const protocol::SignalJob& r, std::vector<Fd>& /*none*/)
     }
     send(reply);
 }
-void FakeBroker::handle(const protocol::ListJobs& r, std::vector<Fd>& /*none*/) {
+void FakeBroker::handle(const protocol::ListJobs& r) {
     protocol::JobPage page;
     page.reply = reply_to(r);
     for (auto place = jobs_.upper_bound(r.after); place != jobs_.end() && page.reply.count < protocol::kPageEntries; ++place) {
@@ -136,7 +144,7 @@ void FakeBroker::handle(const protocol::ListJobs& r, std::vector<Fd>& /*none*/) 
     }
     send(page);
 }
-void FakeBroker::handle(const protocol::ReleaseJob& r, std::vector<Fd>& /*none*/) {
+void FakeBroker::handle(const protocol::ReleaseJob& r) {
     if (const int code = next_release.exchange(0)) {
         return refuse(r, static_cast<ErrorCode>(code));
     }
@@ -147,7 +155,7 @@ void FakeBroker::handle(const protocol::ReleaseJob& r, std::vector<Fd>& /*none*/
     ++released;
     send(reply_to(r));
 }
-void FakeBroker::handle(const protocol::OpenLog& r, std::vector<Fd>& /*none*/) {
+void FakeBroker::handle(const protocol::OpenLog& r) {
     const auto job = jobs_.find(r.id);
     if (job == jobs_.end() || !may(r.header, job->second.owner_uid, r.authority) || !logs_.contains(r.id)) {
         return refuse(r, ErrorCode::NotFound);
@@ -158,11 +166,21 @@ void FakeBroker::handle(const protocol::OpenLog& r, std::vector<Fd>& /*none*/) {
         ++faults;
     }
     const std::array descriptors = {first.get(), second.get()};
-    if (!send_message(socket_.get(), reply_to(r), descriptors, Wait::Yes)) {
-        ++faults;
-    }
+    send(reply_to(r), descriptors);
 }
-void FakeBroker::handle(const protocol::ListBases& r, std::vector<Fd>& /*none*/) {
+void FakeBroker::handle(const protocol::CreateChannel& r) {
+    channels_.erase(r.replaces);
+    auto [jobs, users] = make_seqpacket_pair();
+    Fd memory = make_spec_memory();
+    const std::array descriptors = {users.get(), memory.get()};
+    send(reply_to(r), descriptors);
+    channels_.emplace(r.header.sequence, Channel{r.header.connection, std::move(jobs), std::move(memory)});
+}
+std::size_t FakeBroker::channels() {
+    const std::lock_guard lock(mutex_);
+    return channels_.size();
+}
+void FakeBroker::handle(const protocol::ListBases& r) {
     protocol::BaseList list;
     list.reply = reply_to(r);
     for (const auto& base : kBases) {
@@ -171,7 +189,7 @@ void FakeBroker::handle(const protocol::ListBases& r, std::vector<Fd>& /*none*/)
     ++lists_of_bases;
     send(list);
 }
-void FakeBroker::handle(const protocol::AttachVolume& r, std::vector<Fd>& /*none*/) {
+void FakeBroker::handle(const protocol::AttachVolume& r) {
     Stored* there = find(r.header, r.id, protocol::Authority::User);
     if (there == nullptr) {
         return refuse(r, ErrorCode::NotFound);
@@ -192,7 +210,7 @@ void FakeBroker::handle(const protocol::AttachVolume& r, std::vector<Fd>& /*none
     change_job(job, volumes);
     send(reply);
 }
-void FakeBroker::handle(const protocol::DetachVolume& r, std::vector<Fd>& /*none*/) {
+void FakeBroker::handle(const protocol::DetachVolume& r) {
     Stored* there = find(r.header, r.id, protocol::Authority::User);
     auto& job = jobs_.at(r.job);
     std::vector<VolumeId> volumes(job.volumes.begin(), job.volumes.begin() + job.volume_count);

@@ -119,7 +119,7 @@ protocol::Usage FakeBroker::usage_of(const Stored& volume) const {
     return usage;
 }
 
-void FakeBroker::handle(const protocol::MeasureVolume& r, std::vector<Fd>& /*none*/) {
+void FakeBroker::handle(const protocol::MeasureVolume& r) {
     if (holds_measurements_) {
         held_.push_back(r);
     } else {
@@ -141,7 +141,7 @@ void FakeBroker::give_measure(const protocol::MeasureVolume& r) {
     send(measure);
 }
 
-void FakeBroker::handle(const protocol::ResizeVolume& r, std::vector<Fd>& /*none*/) {
+void FakeBroker::handle(const protocol::ResizeVolume& r) {
     Stored* there = find(r.header, r.id, protocol::Authority::User);
     if (there == nullptr) {
         return refuse(r, ErrorCode::NotFound);
@@ -184,7 +184,7 @@ void FakeBroker::handle(const protocol::ResizeVolume& r, std::vector<Fd>& /*none
     send(reply);
 }
 
-void FakeBroker::handle(const protocol::HostReport& r, std::vector<Fd>& /*none*/) {
+void FakeBroker::handle(const protocol::HostReport& r) {
     const bool is_admin = admins_.contains(r.header.connection);
     if (r.authority == protocol::Authority::Admin && !is_admin) {
         return refuse(r, ErrorCode::PermissionDenied);

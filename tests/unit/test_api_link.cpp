@@ -29,7 +29,7 @@ struct World {
         jobletd = std::move(jobletds);
         supervisor.emplace(loop, std::move(brokers), [](Role, std::uint32_t, Fd) {});
         link.emplace(loop, *supervisor,
-                     ApiLink::Callbacks{[this](const protocol::Request&, const std::vector<Fd>&) { ++requests; },
+                     ApiLink::Callbacks{[this](const protocol::Request&) { ++requests; },
                                         [this](Parting parting) {
                                             partings.emplace_back(parting_word(parting));
                                             when_parted();
@@ -108,14 +108,6 @@ TEST_CASE("each offence ends the API at once, and has its word") {
     with_descriptor.send(bytes_of(good_request()), std::array{0});
     with_descriptor.loop.run();
     CHECK(with_descriptor.partings == std::vector<std::string>{"descriptors"});
-    World wrong_kind;
-    protocol::StartJob start;
-    start.header = {protocol::kVersion, protocol::RequestType::StartJob, 1, 1};
-    start.base = NameText("minimal");
-    wrong_kind.send(bytes_of(start), std::array{0, 0});
-    wrong_kind.loop.run();
-    CHECK(wrong_kind.partings == std::vector<std::string>{"descriptor_kind"});
-    CHECK(wrong_kind.replacements() == 1);
 }
 
 TEST_CASE("an API that has much to say does not keep the loop from others: no more than 64 requests, then their turn") {

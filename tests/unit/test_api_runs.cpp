@@ -91,6 +91,22 @@ TEST_CASE("a detached job gets a control socket that nobody holds, and what was 
     CHECK(world.broker.start.flags == protocol::kStartDetached);
 }
 
+TEST_CASE("what no job was started with makes room for what the next is, however often a client changes his mind") {
+    World world;
+    Client alice(world, 1000);
+    const auto named = run(alice, [](rpc::RunRequest::Builder wanted) { wanted.setName("web"); });
+    REQUIRE(named.getResult().isValue());
+    for (int i = 0; i < 20; ++i) {
+        const auto again = run(alice, [](rpc::RunRequest::Builder wanted) { wanted.setName("web"); }); // refused here
+        REQUIRE(again.getResult().getError().getCode() == rpc::ErrorCode::CONFLICT);
+        REQUIRE(alice.wait(alice.jobs.openControlRequest().send()).getResult().isValue()); // and let go of
+        (void)alice.jobs.openControlRequest().send();                                      // nobody waits for this one
+    }
+    CHECK(run(alice).getResult().isValue());
+    CHECK(world.broker.channels() <= 4);
+    CHECK(world.broker.faults == 0);
+}
+
 TEST_CASE("what a job cannot be asked for never reaches the broker, and names its field") {
     World world;
     Client alice(world, kAlice);

@@ -114,7 +114,7 @@ TEST_CASE("replies about jobs and bases decode to themselves and not with a fiel
     CHECK(decode_one(world).error() == DecodeError::Field);
     CHECK(decode_one(world.reply).error() == DecodeError::Size); // a start that succeeded says what the job has
     world.reply.code = ErrorCode::LimitExceeded;
-    world.reply.which = static_cast<std::uint32_t>(LimitKind::VolumeUsage); // the last
+    world.reply.which = static_cast<std::uint32_t>(LimitKind::ChannelsPerConnection); // the last
     CHECK(decode_one(world.reply).has_value());
     ++world.reply.which;
     CHECK(decode_one(world.reply).error() == DecodeError::Field);

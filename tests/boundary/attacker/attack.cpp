@@ -171,10 +171,32 @@ protocol::Connection Attack::connect_refused(uid_t uid) {
 // The broker hears of it before it hears of what is sent after this: epoll(7) tells in the order in which it came to be.
 void Attack::hang_up(Connection connection) {
     clients_.erase(connection);
+    channels_.erase(connection);
     refused_.erase(connection);
 }
 
-std::uint64_t Attack::send_request(protocol::Request request, const std::vector<int>& descriptors) {
+// Before it is answered: requests are taken in order.
+bool Attack::follow_channels(const protocol::Request& request) {
+    if (const auto* const start = std::get_if<protocol::StartJob>(&request)) {
+        return channels_[start->header.connection].erase(start->channel) == 1;
+    }
+    if (const auto* const create = std::get_if<protocol::CreateChannel>(&request)) {
+        auto& there = channels_[create->header.connection];
+        there.erase(create->replaces);
+        return there.size() < protocol::kChannelsMax && there.insert(create->header.sequence).second;
+    }
+    return false;
+}
+
+std::size_t Attack::channels() const {
+    std::size_t count = 0;
+    for (const auto& [connection, there] : channels_) {
+        count += there.size();
+    }
+    return count;
+}
+
+std::uint64_t Attack::send_request(protocol::Request request) {
     return std::visit(
         [&](auto& r) {
             r.header.version = protocol::kVersion;
@@ -187,12 +209,12 @@ std::uint64_t Attack::send_request(protocol::Request request, const std::vector<
                        protocol::header_of(entry.second.request).connection == r.header.connection;
             });
             const auto asker = client == clients_.end() || is_closing ? std::nullopt : std::optional(client->second.asker);
-            if (!end_->send(std::as_bytes(std::span(&r, 1)), descriptors)) {
+            if (!end_->send(std::as_bytes(std::span(&r, 1)))) {
                 throw std::runtime_error(fmt::format("could not send {}: {}", protocol::row_of(r.kType).name, std::strerror(errno)));
             }
             ++steps_;
             audit_->expect(r, asker);
-            pending_.emplace(r.header.sequence, Pending{r, asker});
+            pending_.emplace(r.header.sequence, Pending{r, asker, asker && follow_channels(r)});
             return r.header.sequence;
         },
         request);
@@ -227,17 +249,26 @@ void Attack::handle(Incoming incoming) {
         FAIL_CHECK("an answer to nothing, or a second one");
         return;
     }
-    const auto& [request, asker] = asked->second;
+    const auto& [request, asker, has_channel] = asked->second;
     for (const auto& objection : model_.take(request, asker, incoming.message)) {
         FAIL_CHECK(describe(request, asker), " was answered ", error_code_name(reply.code), ": ", objection);
     }
     CHECK(reply.request == protocol::header_of(request).type);
+    if (asker && clients_.contains(protocol::header_of(request).connection)) {
+        if (const auto* const start = std::get_if<protocol::StartJob>(&request)) {
+            const bool is_missed = reply.code == ErrorCode::NotFound && reply.step == Step::ReadJobSpec;
+            CHECK(is_missed == (!has_channel && (start->flags & protocol::kStartDryRun) == 0));
+        } else if (reply.request == protocol::RequestType::CreateChannel) {
+            CHECK(reply.code == (has_channel ? ErrorCode::Ok : ErrorCode::LimitExceeded));
+        }
+    }
     audit_->expect_answer(reply.sequence, reply.code);
     if (const auto* const closed = std::get_if<protocol::CloseConnection>(&request); closed != nullptr && reply.code == ErrorCode::Ok) {
         const auto client = clients_.find(closed->header.connection);
         if (client != clients_.end()) {
             pollfd one{client->second.own.get(), POLLIN | POLLRDHUP, 0};
             CHECK_MESSAGE(::poll(&one, 1, 1000) == 1, "a client does not notice that its connection was closed");
+            channels_.erase(client->first);
             clients_.erase(client);
         }
     }
@@ -276,6 +307,7 @@ void Attack::lose_clients() {
         CHECK_MESSAGE(::poll(&one, 1, 5000 * patience()) == 1, "a client does not notice the end of its API");
     }
     clients_.clear();
+    channels_.clear();
     refused_.clear();
     arrived_.clear();
     answers_.clear();

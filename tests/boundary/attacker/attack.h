@@ -70,20 +70,20 @@ class Attack {
 
     // ---- requests
     // Version, type, sequence and connection are filled in. The number to wait for.
-    template <class R> std::uint64_t send(Connection connection, R request, const std::vector<int>& descriptors = {}) {
+    template <class R> std::uint64_t send(Connection connection, R request) {
         request.header.connection = connection;
-        return send_request(request, descriptors);
+        return send_request(request);
     }
     // Until it is answered; what is wrong with the answer is a failed check. Throws if there is none.
     Incoming wait(std::uint64_t sequence);
-    template <class R> Incoming ask(Connection connection, R request, const std::vector<int>& descriptors = {}) {
-        return wait(send(connection, std::move(request), descriptors));
+    template <class R> Incoming ask(Connection connection, R request) {
+        return wait(send(connection, std::move(request)));
     }
-    template <class R> protocol::Reply reply_to(Connection connection, R request, const std::vector<int>& descriptors = {}) {
-        return plain(ask(connection, std::move(request), descriptors));
+    template <class R> protocol::Reply reply_to(Connection connection, R request) {
+        return plain(ask(connection, std::move(request)));
     }
     static protocol::Reply plain(const Incoming& incoming);
-    std::uint64_t send_request(protocol::Request request, const std::vector<int>& descriptors);
+    std::uint64_t send_request(protocol::Request request);
 
     // ---- offences
     // Whatever it is that was done: this API is ended, everything of it is closed, it is on record (with the word `why`; empty: any
@@ -130,7 +130,11 @@ class Attack {
     struct Pending {
         protocol::Request request;
         std::optional<Asker> asker;
+        bool has_channel = false; // a StartJob that names one, or a CreateChannel for which there is room
     };
+    bool follow_channels(const protocol::Request& request);
+    // That every connection has, and no job was started with.
+    [[nodiscard]] std::size_t channels() const;
     void handle(Incoming incoming);
     void lose_clients();
     void take_next_end();
@@ -146,6 +150,7 @@ class Attack {
     Model model_;
     std::map<Connection, Client> clients_;
     std::map<Connection, Client> refused_;
+    std::map<Connection, std::set<std::uint64_t>> channels_;
     std::deque<std::pair<protocol::Connection, Fd>> arrived_;
     std::map<std::uint64_t, Pending> pending_;
     std::map<std::uint64_t, Incoming> answers_;

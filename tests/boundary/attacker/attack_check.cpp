@@ -55,7 +55,7 @@ void Attack::learn() {
         wrong = now.learn(volumes_of(*this), jobs_of(*this), unanswered);
         std::vector<std::string> different = wrong;
         if (different.empty()) {
-            different = kernel_ ? kernel_->differences(now, clients_.size()) : std::vector<std::string>{};
+            different = kernel_ ? kernel_->differences(now, {clients_.size(), channels()}) : std::vector<std::string>{};
             // What it had asked for is over when that is on record
             const auto open = audit_->differences();
             different.insert(different.end(), open.begin(), open.end());
@@ -75,7 +75,7 @@ std::vector<std::string> Attack::differences() {
     if (const auto canary = canary_->difference(); !canary.empty()) {
         out.push_back(canary);
     }
-    for (auto part : {kernel_->differences(model_, clients_.size()), audit_->differences()}) {
+    for (auto part : {kernel_->differences(model_, {clients_.size(), channels()}), audit_->differences()}) {
         out.insert(out.end(), part.begin(), part.end());
     }
     // And the broker's own word, against a copy: what differs would be news

@@ -14,9 +14,6 @@
 
 namespace joblet::testing {
 
-// Instead of a word on record: whichever.
-inline constexpr std::string_view kAnyParting = "*";
-
 class AuditView {
   public:
     explicit AuditView(std::string file) : file_(std::move(file)) {}

@@ -22,7 +22,6 @@
 
 #include "shared/datagram.h"
 #include "shared/job_spec.h"
-#include "shared/protocol.h"
 #include "tests/system/process.h"
 
 namespace joblet::testing {
@@ -53,19 +52,15 @@ class Kinds {
   public:
     void add(const char* name, Fd fd) {
         if (fd.valid()) {
-            list.push_back({name, std::move(fd), {}, false, false});
+            list.push_back({name, std::move(fd), {}});
         }
     }
-    void add_spec(const char* name, Fd fd) {
-        add(name, std::move(fd));
-        list.back().is_spec = true;
-    }
-    void add_pair(const char* name, int domain, int type, bool is_control) {
+    void add_pair(const char* name, int domain, int type) {
         std::array<int, 2> ends{-1, -1};
         if (::socketpair(domain, type | SOCK_CLOEXEC, 0, ends.data()) != 0) {
             return;
         }
-        list.push_back({name, Fd(ends[0]), {}, is_control, false});
+        list.push_back({name, Fd(ends[0]), {}});
         list.back().with.emplace_back(ends[1]);
     }
 
@@ -119,13 +114,12 @@ void add_kernel_objects(Kinds& out, const Canary& canary) {
 }
 
 void add_sockets(Kinds& out) {
-    out.add_pair("a stream socket", AF_UNIX, SOCK_STREAM, false);
-    out.add_pair("a datagram socket", AF_UNIX, SOCK_DGRAM, false);
-    out.add_pair("a control socket", AF_UNIX, SOCK_SEQPACKET, true);
-    out.add_pair("a control socket whose other end is gone", AF_UNIX, SOCK_SEQPACKET, true);
+    out.add_pair("a stream socket", AF_UNIX, SOCK_STREAM);
+    out.add_pair("a datagram socket", AF_UNIX, SOCK_DGRAM);
+    out.add_pair("a control socket", AF_UNIX, SOCK_SEQPACKET);
+    out.add_pair("a control socket whose other end is gone", AF_UNIX, SOCK_SEQPACKET);
     out.list.back().with.clear();
-    out.list.push_back(
-        {"a control socket that is connected to nothing", Fd(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)), {}, true, false});
+    out.add("a control socket that is connected to nothing", Fd(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)));
     Fd listening(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
     sockaddr any{};
     any.sa_family = AF_UNIX; // the kernel finds a name
@@ -133,7 +127,7 @@ void add_sockets(Kinds& out) {
         out.add("a listening socket", std::move(listening));
     }
     // One that carries itself: the kernel alone can free it
-    out.add_pair("a control socket in its own queue", AF_UNIX, SOCK_SEQPACKET, true);
+    out.add_pair("a control socket in its own queue", AF_UNIX, SOCK_SEQPACKET);
     const std::byte word{};
     (void)send_datagram(out.list.back().with.front().get(), std::span(&word, 1), std::array{out.list.back().fd.get()}, Wait::No);
     out.add("TCP", Fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)));
@@ -144,11 +138,11 @@ void add_sockets(Kinds& out) {
 
 void add_memory(Kinds& out) {
     constexpr std::size_t kSome = 4096;
-    out.add_spec("sealed memory of zeros", memory(kSome, kAllSeals));
-    out.add_spec("the largest sealed memory", memory(protocol::kJobSpecMax, kAllSeals));
-    out.add_spec("the smallest", memory(1, kAllSeals));
-    out.add_spec("sealed against everything", memory(kSome, kAllSeals | F_SEAL_FUTURE_WRITE));
-    out.add("sealed memory that is too large", memory(protocol::kJobSpecMax + 1, kAllSeals));
+    out.add("sealed memory of zeros", memory(kSome, kAllSeals));
+    out.add("the largest sealed memory", memory(kJobSpecMax, kAllSeals));
+    out.add("the smallest", memory(1, kAllSeals));
+    out.add("sealed against everything", memory(kSome, kAllSeals | F_SEAL_FUTURE_WRITE));
+    out.add("sealed memory that is too large", memory(kJobSpecMax + 1, kAllSeals));
     out.add("sealed memory of many gigabytes", memory(std::size_t{1} << 40U, kAllSeals));
     out.add("sealed memory of nothing", memory(0, kAllSeals));
     out.add("memory that is not sealed", memory(kSome, 0));
@@ -158,7 +152,7 @@ void add_memory(Kinds& out) {
     }
     out.add("memory that can still be written by a mapping", memory(kSome, (kAllSeals & ~F_SEAL_WRITE) | F_SEAL_FUTURE_WRITE));
     const Fd sealed = memory(kSome, kAllSeals);
-    out.add_spec("sealed memory, opened to read", opened_again(sealed, O_RDONLY));
+    out.add("sealed memory, opened to read", opened_again(sealed, O_RDONLY));
     out.add("sealed memory, O_PATH", opened_again(sealed, O_PATH));
     out.add("secret memory", Fd(static_cast<int>(::syscall(SYS_memfd_secret, O_CLOEXEC))));
     out.add("memory of huge pages", memory(0, F_SEAL_SEAL, MFD_ALLOW_SEALING | MFD_HUGETLB));

@@ -12,9 +12,7 @@ namespace joblet::testing {
 struct DescriptorKind {
     std::string name;
     Fd fd;
-    std::vector<Fd> with;    // other ends, which have to stay open
-    bool is_control = false; // good as a job's control socket
-    bool is_spec = false;    // good as its sealed memory, whatever is in it
+    std::vector<Fd> with; // other ends, which have to stay open
 };
 
 std::vector<DescriptorKind> descriptor_kinds(const Canary& canary);

@@ -180,8 +180,20 @@ std::vector<Edge> edges_of_jobs(const Scene& scene) {
     out.add("the other base", true, good, [](StartJob& r) { r.base = NameText("host"); });
     out.add("the longest host name", true, good, [](StartJob& r) { r.host_name = NameText(std::string(kNameMax, 'h')); });
     out.add("a host name that is none", false, good, [](StartJob& r) { r.host_name = NameText("a b"); });
-    out.add("every flag", true, good,
-            [](StartJob& r) { r.flags = kStartDetached | kStartHostNetwork | kStartReadOnlyWork | kStartDryRun; });
+    out.add("every flag", true, good, [](StartJob& r) {
+        r.flags = kStartDetached | kStartHostNetwork | kStartReadOnlyWork | kStartDryRun;
+        r.channel = 0;
+    });
+    out.add("no channel", false, good, [](StartJob& r) { r.channel = 0; });
+    out.add("a channel for a dry run", false, good, [](StartJob& r) { r.flags |= kStartDryRun; });
+    for (const std::uint64_t number : {std::uint64_t{1}, ~std::uint64_t{1}}) {
+        out.add("a channel that is none", true, good, [number](StartJob& r) { r.channel = number; });
+    }
+    const auto channel = from(scene.alice, CreateChannel{});
+    for (const std::uint64_t number : {std::uint64_t{0}, std::uint64_t{1}, ~std::uint64_t{0}}) {
+        out.add("instead of what is no channel", true, channel, [number](CreateChannel& r) { r.replaces = number; });
+    }
+    out.add("a channel in nobody's name", false, channel, [](CreateChannel& r) { r.header.connection = 0; });
     out.add("the host's network", true, good, [](StartJob& r) { r.flags |= kStartHostNetwork; });
     out.add("a flag that is none", false, good, [](StartJob& r) { r.flags |= 16; });
     out.add("every bit", false, good, [](StartJob& r) { r.flags = ~0U; });

@@ -32,6 +32,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr std::size_t kMemoryGrowthKib = std::size_t{48} << 10U; // of a daemon, whatever is asked of it
+constexpr std::size_t kDescriptorsOfChannel = 2;                 // the job's end of the control socket, memory for the command
 constexpr std::size_t kDescriptorsOfJob = 4;                     // the broker's: pidfd, status socket, group, its events
 constexpr std::size_t kStoredOfJob = 2;                          // jobletd's: the first two of these
 constexpr std::size_t kTemplatesMax = 64;                        // of each worker
@@ -170,7 +171,7 @@ std::string KernelView::resources() const {
     return out;
 }
 
-void KernelView::compare_daemons(const Model& model, std::size_t connections, std::vector<std::string>& out) const {
+void KernelView::compare_daemons(const Model& model, const BrokerHolds& held, std::vector<std::string>& out) const {
     for (const auto& daemon : before_) {
         const auto complain = [&](const std::string& what) { out.push_back(fmt::format("{} {} {}", daemon.name, daemon.pid, what)); };
         auto name = read_file(fmt::format("/proc/{}/comm", daemon.pid));
@@ -180,8 +181,9 @@ void KernelView::compare_daemons(const Model& model, std::size_t connections, st
         }
         const std::size_t alive = model.alive();
         const bool is_broker = daemon.name == "joblet-broker";
-        const std::size_t expected = daemon.descriptors + (is_broker ? connections + alive * kDescriptorsOfJob : 0) +
-                                     (daemon.name == "jobletd" ? alive * kStoredOfJob : 0);
+        const std::size_t expected =
+            daemon.descriptors + (is_broker ? held.connections + held.channels * kDescriptorsOfChannel + alive * kDescriptorsOfJob : 0) +
+            (daemon.name == "jobletd" ? alive * kStoredOfJob : 0);
         const auto now = descriptors_of(daemon.pid);
         if (now.others != expected) {
             complain(fmt::format("has {} descriptors, expected are {}", now.others, expected));
@@ -367,9 +369,9 @@ void KernelView::compare_mounts(const Model& model, std::vector<std::string>& ou
     }
 }
 
-std::vector<std::string> KernelView::differences(const Model& model, std::size_t connections) const {
+std::vector<std::string> KernelView::differences(const Model& model, const BrokerHolds& held) const {
     std::vector<std::string> out;
-    compare_daemons(model, connections, out);
+    compare_daemons(model, held, out);
     compare_store(model, out);
     compare_groups(model, out);
     if (has_quota_store()) {

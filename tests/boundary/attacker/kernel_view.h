@@ -16,6 +16,12 @@ namespace joblet::testing {
 // Whether the store of an attack is on a file system with project quotas: JOBLET_TEST_STORE says so, where the kernel has them.
 bool has_quota_store();
 
+// Of whose descriptors the broker has some, besides those of jobs.
+struct BrokerHolds {
+    std::size_t connections = 0;
+    std::size_t channels = 0;
+};
+
 class KernelView {
   public:
     // Whether each daemon is ready to serve: it has then put on its filter of system calls, and what it has open and mounted is whole.
@@ -23,8 +29,8 @@ class KernelView {
     // Call when the daemons serve and nothing is alive: how it is then is how it must be whenever nothing is alive.
     explicit KernelView(const Installation& here);
 
-    // In sentences; none: they agree. `connections`: that are open.
-    [[nodiscard]] std::vector<std::string> differences(const Model& model, std::size_t connections) const;
+    // In sentences; none: they agree.
+    [[nodiscard]] std::vector<std::string> differences(const Model& model, const BrokerHolds& held) const;
     // One line for each daemon: what it has now, beside what it had.
     [[nodiscard]] std::string resources() const;
 
@@ -37,7 +43,7 @@ class KernelView {
         std::vector<std::string> mounts;
     };
     [[nodiscard]] std::vector<Daemon> look_at_daemons() const;
-    void compare_daemons(const Model& model, std::size_t connections, std::vector<std::string>& out) const;
+    void compare_daemons(const Model& model, const BrokerHolds& held, std::vector<std::string>& out) const;
     void compare_store(const Model& model, std::vector<std::string>& out) const;
     void compare_groups(const Model& model, std::vector<std::string>& out) const;
     void compare_quotas(const Model& model, std::vector<std::string>& out) const;

@@ -76,6 +76,11 @@ class Judge {
     ModelJob* job(const JobId& id, protocol::Authority authority = protocol::Authority::User) {
         const auto found = m_.jobs_.find(id);
         if (found == m_.jobs_.end()) {
+            const auto released = m_.released_.find(id); // what was asked for before that may be answered after it
+            if (released != m_.released_.end() && reply_.sequence < released->second.sequence) {
+                must(owns(released->second.owner) || is_admin(authority), "done with a job of somebody else");
+                return nullptr;
+            }
             const auto listed = m_.listed_.find(id); // its StartJob is not answered yet
             must(listed != m_.listed_.end() && owns(listed->second), "done with a job that is not there");
             return nullptr;
@@ -258,6 +263,7 @@ class Judge {
         must(found != m_.jobs_.end() && found->second.ended, "a job was forgotten that has not ended");
         if (found != m_.jobs_.end()) {
             must(r.header.connection == 0 || owns(found->second.owner) || is_admin(r.authority), "a job of somebody else was forgotten");
+            m_.released_.insert_or_assign(r.id, Model::Released{found->second.owner, reply_.sequence});
             m_.jobs_.erase(found);
         }
     }

@@ -67,6 +67,11 @@ class Model {
 
     std::map<VolumeId, ModelVolume> volumes_;
     std::map<JobId, ModelJob> jobs_;
+    struct Released {
+        std::uint32_t owner = 0;
+        std::uint64_t sequence = 0; // of the request for it
+    };
+    std::map<JobId, Released> released_;    // through this API
     std::map<JobId, std::uint32_t> listed_; // whose, as a list said, before it was known otherwise
     std::map<JobId, std::uint32_t> named_;  // in an answer to that user, before it was known whose they are
 };

@@ -91,6 +91,7 @@ std::vector<std::string> Model::learn(const std::vector<protocol::VolumeEntry>& 
 
     std::map<JobId, ModelJob> before = std::move(jobs_);
     jobs_.clear();
+    released_.clear();
     for (const auto& entry : jobs) {
         const auto known = before.find(entry.id);
         if (known == before.end() && !may_come_of<protocol::StartJob>(unanswered, [&entry](const auto& /*any*/, const Asker& asker) {

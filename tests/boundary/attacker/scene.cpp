@@ -43,6 +43,7 @@ protocol::StartJob job_request(const std::vector<VolumeId>& volumes, std::uint32
     protocol::StartJob request;
     request.base = NameText("minimal");
     request.flags = flags;
+    request.channel = (flags & protocol::kStartDryRun) != 0 ? 0 : kNoChannel;
     for (const auto& id : volumes) {
         request.volumes[request.volume_count++].id = id;
     }
@@ -61,15 +62,6 @@ protocol::SignalJob kill_of(const JobId& id) {
     request.id = id;
     request.signal = SIGKILL;
     return request;
-}
-
-JobInput::JobInput(std::vector<std::string> arguments) {
-    std::tie(control, peer) = make_seqpacket_pair();
-    auto made = make_job_spec({std::move(arguments), {"PATH=/bin:/sbin"}, "/work"});
-    if (!made) {
-        throw std::runtime_error(made.error());
-    }
-    spec = std::move(*made);
 }
 
 namespace {
@@ -99,8 +91,8 @@ std::string look_at_volume(const std::string& directory) {
 Scene::Scene(Attack& on) : attack(on) {
     const Connection victim = attack.connect(kVictim);
     of_victim = make_volume(victim, VolumeType::Filesystem);
-    JobInput writer({"sh", "-c", "echo only for me > /volumes/*/secret"});
-    const auto started = attack.reply_to(victim, job_request({of_victim}), writer.descriptors());
+    const auto started =
+        attack.reply_to(victim, provided(victim, job_request({of_victim}), {"sh", "-c", "echo only for me > /volumes/*/secret"}));
     REQUIRE(started.code == ErrorCode::Ok);
     REQUIRE(becomes_true([&] {
         attack.read_on();
@@ -134,9 +126,30 @@ VolumeId Scene::make_volume(Connection connection, VolumeType type) const {
     return made.volume;
 }
 
+JobInput& Scene::open_input(Connection connection, const std::vector<std::string>& arguments) {
+    JobInput& input = inputs.emplace_back();
+    auto incoming = attack.ask(connection, protocol::CreateChannel{});
+    const auto reply = Attack::plain(incoming);
+    if (reply.code != ErrorCode::Ok) {
+        return input;
+    }
+    const auto spec = encode_job_spec({arguments, {"PATH=/bin:/sbin"}, "/work"});
+    if (!spec || write_spec_memory(incoming.descriptors.at(protocol::kSpecMemory).get(), *spec) != 0) {
+        throw std::runtime_error("no command for a job");
+    }
+    input.channel = reply.sequence;
+    input.peer = std::move(incoming.descriptors.at(protocol::kUsersEnd));
+    return input;
+}
+
+void Scene::provide(protocol::Request& request) {
+    if (auto* const start = std::get_if<protocol::StartJob>(&request); start != nullptr && start->channel == kNoChannel) {
+        start->channel = open_input(start->header.connection).channel;
+    }
+}
+
 JobId Scene::start_job(Connection connection, const std::vector<VolumeId>& volumes, std::uint32_t flags) {
-    inputs.emplace_back();
-    const auto started = attack.reply_to(connection, job_request(volumes, flags), inputs.back().descriptors());
+    const auto started = attack.reply_to(connection, provided(connection, job_request(volumes, flags)));
     if (started.code != ErrorCode::Ok) {
         throw std::runtime_error(fmt::format("no job: {} ({})", error_code_name(started.code), step_phrase(started.step)));
     }

@@ -3,6 +3,7 @@
 
 #include <csignal>
 #include <cstdint>
+#include <deque>
 #include <random>
 #include <string>
 #include <vector>
@@ -27,15 +28,13 @@ protocol::StartJob job_request(const std::vector<VolumeId>& volumes = {}, std::u
 protocol::DeleteVolume removal_of(const VolumeId& id, std::uint32_t flags = protocol::kDeleteNow | protocol::kDeleteForce);
 protocol::SignalJob kill_of(const JobId& id);
 
-// What a job is started with: its control socket, whose other end the test holds, and what it executes.
+// In place of a channel's number, until there is one: of nothing.
+inline constexpr std::uint64_t kNoChannel = ~std::uint64_t{0};
+
+// What a job is started with, whose command is in it already.
 struct JobInput {
-    explicit JobInput(std::vector<std::string> arguments = {"sleep", "1000"});
-    [[nodiscard]] std::vector<int> descriptors() const {
-        return {control.get(), spec.get()};
-    }
-    Fd control;
-    Fd peer;
-    Fd spec;
+    std::uint64_t channel = kNoChannel;
+    Fd peer; // the user's end of its control socket
 };
 
 struct Scene {
@@ -52,6 +51,15 @@ struct Scene {
     void check_victim() const;
     // A new volume; throws if it cannot be had.
     VolumeId make_volume(Connection connection, VolumeType type) const;
+    // A channel for a job that will run this, kept in `inputs`; of nothing if the connection cannot have one.
+    JobInput& open_input(Connection connection, const std::vector<std::string>& arguments = {"sleep", "1000"});
+    // A StartJob without a channel gets one.
+    void provide(protocol::Request& request);
+    template <class R> R provided(Connection connection, R request, const std::vector<std::string>& arguments = {"sleep", "1000"}) {
+        request.header.connection = connection;
+        request.channel = open_input(connection, arguments).channel;
+        return request;
+    }
     JobId start_job(Connection connection, const std::vector<VolumeId>& volumes, std::uint32_t flags = protocol::kStartDetached);
 
     Attack& attack;
@@ -66,7 +74,7 @@ struct Scene {
     JobId job;             // alice's, and running
     VolumeId of_bob;
     VolumeId of_victim;
-    std::vector<JobInput> inputs; // of jobs that run
+    std::deque<JobInput> inputs; // of jobs that run
 
   private:
     [[nodiscard]] bool has(const VolumeId& id) const;

@@ -93,6 +93,8 @@ protocol::Request StepMaker::plain(protocol::RequestType type) {
     }
     case RequestType::MeasureVolume:
         return about(MeasureVolume{});
+    case RequestType::CreateChannel:
+        return in_name_of(scene_.alice, CreateChannel{});
     case RequestType::HostReport:
         break;
     }
@@ -118,6 +120,12 @@ JobId StepMaker::any_job() {
     auto at = scene_.attack.model().jobs().begin();
     std::advance(at, static_cast<std::ptrdiff_t>(below(scene_.attack.model().jobs().size())));
     return at->first;
+}
+
+// Of one of the last requests, whatever that was.
+std::uint64_t StepMaker::any_channel() {
+    const auto next = scene_.attack.end().coming_sequence();
+    return next - below(std::min<std::uint64_t>(next, 40));
 }
 
 void StepMaker::vary(protocol::Request& request) {
@@ -157,11 +165,15 @@ void StepMaker::vary(protocol::Request& request) {
             if constexpr (std::is_same_v<R, protocol::ResizeVolume>) {
                 r.size_bytes = protocol::kVolumeSizeMin * (1 + below(4));
             }
+            if constexpr (std::is_same_v<R, protocol::CreateChannel>) {
+                r.replaces = below(2) == 0 ? 0 : any_channel();
+            }
             if constexpr (std::is_same_v<R, protocol::SignalJob>) {
                 r.signal = one_of<std::uint32_t>({SIGKILL, SIGTERM, SIGSTOP, SIGCONT, SIGUSR1});
             }
             if constexpr (std::is_same_v<R, protocol::StartJob>) {
                 r.flags = one_of<std::uint32_t>({0, protocol::kStartDetached, protocol::kStartDetached, protocol::kStartDryRun});
+                r.channel = r.flags == protocol::kStartDryRun ? 0 : below(10) == 0 ? any_channel() : kNoChannel;
                 std::set<VolumeId> wanted;
                 for (std::uint64_t i = below(4); i > 0; --i) {
                     wanted.insert(any_volume());

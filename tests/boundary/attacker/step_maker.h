@@ -26,6 +26,7 @@ class StepMaker {
     }
     VolumeId any_volume();
     JobId any_job();
+    std::uint64_t any_channel();
     void vary(protocol::Request& request);
 
     Scene& scene_;

@@ -92,8 +92,7 @@ TEST_CASE("an API that asks and never reads is dropped, and costs the broker no 
 TEST_CASE("while an API floods the broker everybody else is served: a client, a job that ends, the audit log's signature") {
     Attack attack;
     Scene scene(attack);
-    JobInput input({"sleep", "1"});
-    const auto started = attack.reply_to(scene.alice, job_request(), input.descriptors());
+    const auto started = attack.reply_to(scene.alice, scene.provided(scene.alice, job_request(), {"sleep", "1"}));
     REQUIRE(started.code == ErrorCode::Ok);
     const auto signatures = [&] {
         const auto text = read_file(attack.here().root() + "/var/log/joblet/audit.jsonl");
@@ -139,13 +138,9 @@ TEST_CASE("death in the middle of a step: what was begun is done or undone, and 
         for (const auto& row : protocol::kRequests) {
             scene.restore();
             // A moment to get into the middle of it
-            const auto request = maker.plain(row.type);
-            std::vector<int> descriptors;
-            if (std::holds_alternative<protocol::StartJob>(request)) {
-                scene.inputs.emplace_back();
-                descriptors = scene.inputs.back().descriptors();
-            }
-            (void)attack.send_request(request, descriptors);
+            auto request = maker.plain(row.type);
+            scene.provide(request);
+            (void)attack.send_request(request);
             std::this_thread::sleep_for(std::chrono::microseconds(maker.below(3000)));
             attack.die();
             scene.restore();
@@ -161,7 +156,7 @@ TEST_CASE("death in the middle of a step: what was begun is done or undone, and 
         for (auto& request : slow) {
             scene.restore();
             std::visit([&scene](auto& r) { r.header.connection = scene.alice; }, request);
-            (void)attack.send_request(request, {});
+            (void)attack.send_request(request);
             std::this_thread::sleep_for(milliseconds(maker.below(100)));
             attack.die();
             scene.restore();

@@ -78,11 +78,11 @@ TEST_CASE("what is no request ends the API, whatever it is, and nothing else com
     std::size_t answered = 0;
     for (std::size_t step = 0; step < steps_of(60, 3000); ++step) {
         Bytes bytes = some_bytes(dice, dice.below(2) == 0 ? scene.alice : scene.forged);
-        auto request = protocol::decode(bytes, 0);
+        auto request = protocol::decode(bytes);
         const auto number = request ? protocol::header_of(*request).sequence : 0;
         if (request && (number == 1 || number == attack.end().coming_sequence())) {
             // By chance it is one: it is answered like any other
-            const auto sequence = attack.send_request(*request, {});
+            const auto sequence = attack.send_request(*request);
             (void)attack.wait(sequence);
             ++answered;
         } else {

@@ -20,12 +20,8 @@ bool is_for_users(protocol::RequestType type) {
 
 protocol::Reply ask_in_name_of(Scene& scene, Connection connection, protocol::Request request) {
     std::visit([connection](auto& r) { r.header.connection = connection; }, request);
-    std::vector<int> descriptors;
-    if (std::holds_alternative<protocol::StartJob>(request)) {
-        scene.inputs.emplace_back();
-        descriptors = scene.inputs.back().descriptors();
-    }
-    return Attack::plain(scene.attack.wait(scene.attack.send_request(request, descriptors)));
+    scene.provide(request);
+    return Attack::plain(scene.attack.wait(scene.attack.send_request(request)));
 }
 
 // The request about that volume and job instead.
@@ -141,18 +137,64 @@ TEST_CASE("a user who leaves in the middle of his request is served once more an
         const Connection leaving = attack.connect(kAlice);
         auto request = maker.plain(row.type);
         std::visit([leaving](auto& r) { r.header.connection = leaving; }, request);
-        std::vector<int> descriptors;
-        if (row.type == protocol::RequestType::StartJob) {
-            scene.inputs.emplace_back();
-            descriptors = scene.inputs.back().descriptors();
-        }
-        const auto first = attack.send_request(request, descriptors);
+        scene.provide(request);
+        const auto first = attack.send_request(request);
         (void)attack.wait(first);
         attack.hang_up(leaving);
         CHECK(ask_in_name_of(scene, leaving, maker.plain(protocol::RequestType::ProtectVolume)).code == ErrorCode::PermissionDenied);
         attack.check(fmt::format("{}, and then nobody there", row.name));
         scene.end_other_jobs();
     }
+    scene.tidy();
+    scene.check_victim();
+}
+
+TEST_CASE("what a job is started with is its connection's alone, serves once, and there are so many and no more") {
+    Attack attack;
+    Scene scene(attack);
+    const auto start = [&](Connection connection, std::uint64_t channel) {
+        auto request = job_request({}, protocol::kStartDetached);
+        request.channel = channel;
+        const auto reply = attack.reply_to(connection, request);
+        scene.end_other_jobs();
+        return reply.code;
+    };
+    const auto make = [&](std::uint64_t replaces) {
+        protocol::CreateChannel request;
+        request.replaces = replaces;
+        return attack.reply_to(scene.alice, request);
+    };
+    const auto of_alice = scene.open_input(scene.alice, {"true"}).channel;
+    const auto other = scene.open_input(scene.alice, {"true"}).channel;
+    CHECK(start(scene.bob, of_alice) == ErrorCode::NotFound);
+    CHECK(start(scene.admin, of_alice) == ErrorCode::NotFound);
+    CHECK(start(scene.alice, of_alice) == ErrorCode::Ok);
+    CHECK(start(scene.alice, of_alice) == ErrorCode::NotFound);
+    CHECK(make(other).code == ErrorCode::Ok);
+    CHECK(start(scene.alice, other) == ErrorCode::NotFound);
+    // Nobody else's are replaced
+    protocol::CreateChannel of_bob;
+    of_bob.replaces = scene.open_input(scene.alice, {"true"}).channel;
+    CHECK(attack.reply_to(scene.bob, of_bob).code == ErrorCode::Ok);
+    CHECK(start(scene.alice, of_bob.replaces) == ErrorCode::Ok);
+    attack.check("a few channels");
+    const Connection fresh = attack.connect(kAlice);
+    std::uint64_t last = 0;
+    for (std::size_t i = 0; i < protocol::kChannelsMax; ++i) {
+        const auto reply = attack.reply_to(fresh, protocol::CreateChannel{});
+        CHECK(reply.code == ErrorCode::Ok);
+        last = reply.sequence;
+    }
+    const auto refused = attack.reply_to(fresh, protocol::CreateChannel{});
+    CHECK(refused.code == ErrorCode::LimitExceeded);
+    CHECK(refused.limit == protocol::kChannelsMax);
+    attack.check("as many channels as may be");
+    protocol::CreateChannel instead;
+    instead.replaces = last;
+    CHECK(attack.reply_to(fresh, instead).code == ErrorCode::Ok);
+    attack.check("one instead of another");
+    attack.hang_up(fresh); // and they go with it
+    attack.check("no channels");
     scene.tidy();
     scene.check_victim();
 }

@@ -2,16 +2,20 @@
 #include <doctest/doctest.h>
 
 #include <fcntl.h>
-#include <sys/socket.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <array>
 #include <cstring>
 #include <functional>
+#include <vector>
 
 #include <fmt/format.h>
 
+#include "shared/close_timer.h"
 #include "tests/boundary/attacker/descriptor_kinds.h"
 #include "tests/boundary/attacker/step_maker.h"
+#include "tests/system/raw_socket.h"
 
 namespace joblet::testing {
 
@@ -21,100 +25,132 @@ namespace {
 
 constexpr std::size_t kScmMaxFd = 253; // of the kernel
 
-// More descriptors than send_datagram() sends.
-bool send_many(int socket, std::span<const std::byte> bytes, const std::vector<int>& descriptors) {
-    std::vector<std::byte> control(CMSG_SPACE(descriptors.size() * sizeof(int)));
-    iovec part{const_cast<std::byte*>(bytes.data()), bytes.size()}; // NOLINT(cppcoreguidelines-pro-type-const-cast): only read
-    msghdr header{};
-    header.msg_iov = &part;
-    header.msg_iovlen = 1;
-    header.msg_control = control.data();
-    header.msg_controllen = control.size();
-    cmsghdr* const entry = CMSG_FIRSTHDR(&header);
-    entry->cmsg_level = SOL_SOCKET;
-    entry->cmsg_type = SCM_RIGHTS;
-    entry->cmsg_len = CMSG_LEN(descriptors.size() * sizeof(int));
-    std::memcpy(CMSG_DATA(entry), descriptors.data(), descriptors.size() * sizeof(int));
-    return ::sendmsg(socket, &header, MSG_NOSIGNAL) == static_cast<ssize_t>(bytes.size());
-}
-
-template <class R> void fill_header(ApiEnd& end, Connection connection, R& r) {
-    r.header.version = protocol::kVersion;
-    r.header.type = R::kType;
-    r.header.connection = connection;
-    r.header.sequence = end.next_sequence();
-}
-
 } // namespace
 
-TEST_CASE("a job's control socket and its sealed memory are nothing else; what is of the wrong kind ends the API and stays nowhere") {
+TEST_CASE("case_26: a descriptor of any kind, and any number of them, ends the API and is received by nobody") {
     Attack attack;
     Scene scene(attack);
+    const auto send = [&](const protocol::RequestRow& row, const std::vector<int>& descriptors, const std::string& what) {
+        std::vector<std::byte> bytes(row.size);
+        const protocol::RequestHeader header{protocol::kVersion, row.type, attack.end().next_sequence(),
+                                             row.asker == protocol::Asker::User ? scene.alice : kNobody};
+        std::memcpy(bytes.data(), &header, sizeof header);
+        REQUIRE(send_raw(attack.end().socket(), bytes, descriptors));
+        attack.must_be_ended(what, "descriptors");
+    };
     const auto kinds = descriptor_kinds(attack.canary());
     CHECK(kinds.size() > 50);
-    const auto start_with = [&](const std::string& what, int control, int spec, bool is_good) {
-        auto request = job_request({scene.memory});
-        if (is_good) {
-            // What is in it is the stage's to read: the job ends, and nothing else
-            (void)attack.ask(scene.alice, request, {control, spec});
-            scene.end_other_jobs();
-        } else {
-            fill_header(attack.end(), scene.alice, request);
-            REQUIRE(attack.end().send(std::as_bytes(std::span(&request, 1)), std::array{control, spec}));
-            attack.must_be_ended(what, "descriptor_kind");
-            scene.restore();
-        }
-        attack.check(what);
-    };
     for (const auto& kind : kinds) {
-        const JobInput good;
-        start_with(kind.name + " as control socket", kind.fd.get(), good.spec.get(), kind.is_control);
-        start_with(kind.name + " as specification", good.control.get(), kind.fd.get(), kind.is_spec);
+        send(protocol::row_of(protocol::RequestType::ListBases), {kind.fd.get()}, kind.name);
+        attack.check(kind.name);
     }
-    const JobInput good;
-    start_with("the two in the wrong order", good.spec.get(), good.control.get(), false);
-    start_with("the API's own socket to the broker as specification", good.control.get(), attack.end().socket(), false);
+    const Fd file(::open((attack.canary().directory() + "/secret").c_str(), O_RDONLY | O_CLOEXEC));
+    for (const auto& row : protocol::kRequests) {
+        for (const std::size_t count : {std::size_t{1}, std::size_t{2}, kScmMaxFd}) {
+            send(row, std::vector(count, file.get()), fmt::format("{} with {} descriptors", row.name, count));
+        }
+        attack.check(fmt::format("numbers of descriptors with {}", row.name));
+    }
+    send(protocol::row_of(protocol::RequestType::ListBases), {attack.end().socket()}, "the API's own socket to the broker");
     scene.tidy();
     scene.check_victim();
 }
 
-TEST_CASE("any number of descriptors but the right one ends the API and stays nowhere") {
+TEST_CASE("whatever is written where a job's command should be, and however it is kept open: the job alone has it") {
     Attack attack;
-    const Fd file(::open((attack.canary().directory() + "/secret").c_str(), O_RDONLY | O_CLOEXEC));
-    const JobInput input;
-    for (const auto& row : protocol::kRequests) {
-        for (const std::size_t count :
-             {std::size_t{0}, std::size_t{1}, std::size_t{2}, std::size_t{3}, kMaxDescriptors, kMaxDescriptors + 1, kScmMaxFd}) {
-            // Few for each row, all for the one that takes some
-            if (count == row.descriptor_count || (row.descriptor_count == 0 && count > 2 && count != kScmMaxFd)) {
-                continue;
-            }
-            std::vector<std::byte> bytes(row.size);
-            protocol::RequestHeader header{protocol::kVersion, row.type, attack.end().next_sequence(),
-                                           row.asker == protocol::Asker::User ? Connection{1} : kNobody};
-            std::memcpy(bytes.data(), &header, sizeof header);
-            std::vector<int> descriptors(count, file.get());
-            if (count > 0) {
-                descriptors.front() = input.control.get();
-            }
-            const std::string what = fmt::format("{} with {} descriptors", row.name, count);
-            REQUIRE((count == 0 ? attack.end().send(bytes) : send_many(attack.end().socket(), bytes, descriptors)));
-            attack.must_be_ended(what, count > kMaxDescriptors ? "truncated" : "descriptors");
-        }
-        attack.check(fmt::format("numbers of descriptors with {}", row.name));
+    Scene scene(attack);
+    const auto start = [&](const std::string& what, const std::function<void(int)>& change) {
+        auto incoming = attack.ask(scene.alice, protocol::CreateChannel{});
+        const Fd memory = std::move(incoming.descriptors.at(protocol::kSpecMemory));
+        // Neither larger nor smaller
+        CHECK(::ftruncate(memory.get(), 0) != 0);
+        CHECK(::ftruncate(memory.get(), std::int64_t{1} << 30U) != 0);
+        change(memory.get());
+        auto request = job_request({scene.memory});
+        request.channel = Attack::plain(incoming).sequence;
+        CHECK(attack.reply_to(scene.alice, request).code == ErrorCode::Ok);
+        scene.end_other_jobs();
+        attack.check(what);
+    };
+    start("nothing", [](int) {});
+    start("all of it", [](int memory) {
+        const std::vector<char> much(kJobSpecMax, 'x');
+        CHECK(::pwrite(memory, much.data(), much.size(), 0) == static_cast<ssize_t>(much.size()));
+    });
+    start("sealed already", [](int memory) { CHECK(seal_spec_memory(memory) == 0); });
+    void* mapping = MAP_FAILED;
+    start("mapped to be written", [&mapping](int memory) {
+        mapping = ::mmap(nullptr, kJobSpecMax, PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0);
+        CHECK(mapping != MAP_FAILED);
+    });
+    ::munmap(mapping, kJobSpecMax);
+    scene.tidy();
+    scene.check_victim();
+}
+
+TEST_CASE("nobody waits for what an API attaches, or puts where a job's stdio should be, and that takes an hour to close") {
+    REQUIRE(CloseTimer::prepare());
+    Attack attack;
+    Scene scene(attack);
+    std::vector<Fd> receivers; // open as long as this takes
+    const auto send = [&receivers](int socket, std::span<const std::byte> bytes) {
+        auto made = make_lingering();
+        receivers.push_back(std::move(made.receiver));
+        const bool is_sent = send_raw(socket, bytes, std::array{made.sender.get()});
+        let_go(std::move(made.sender)); // from here on the message alone has it
+        return is_sent;
+    };
+    const std::array<std::byte, sizeof(protocol::ListBases)> some{};
+    CHECK(send(attack.end().socket(), some));
+    attack.must_be_ended("a socket that lingers, with the next request", "descriptors");
+    scene.restore();
+    for (int i = 0; i < 3; ++i) {
+        (void)send(attack.end().socket(), some); // all but one are not even looked at
     }
+    attack.must_be_ended("sockets that linger, behind one that does", "descriptors");
+    scene.restore();
+    attack.check("sockets that linger");
+    const auto open = [&](Connection connection) {
+        const auto& input = scene.open_input(connection);
+        CHECK(send(input.peer.get(), some));
+        return input.channel;
+    };
+    protocol::CreateChannel instead;
+    instead.replaces = open(scene.alice);
+    scene.inputs.pop_back();
+    CHECK(attack.reply_to(scene.alice, instead).code == ErrorCode::Ok);
+    attack.check("a socket that lingers, in a channel that is replaced");
+    const Connection leaving = attack.connect(kAlice);
+    (void)open(leaving);
+    scene.inputs.pop_back();
+    attack.hang_up(leaving);
+    attack.check("a socket that lingers, in a channel whose connection is gone");
+    auto refused = job_request({scene.of_bob});
+    refused.channel = open(scene.alice);
+    CHECK(attack.reply_to(scene.alice, refused).code == ErrorCode::NotFound);
+    auto started = job_request();
+    started.channel = open(scene.alice);
+    CHECK(attack.reply_to(scene.alice, started).code == ErrorCode::Ok);
+    scene.end_other_jobs();
+    attack.check("a socket that lingers, in the channel of a job");
+    (void)open(scene.alice);
+    scene.inputs.clear();
+    attack.die();
+    scene.restore();
+    attack.check("a socket that lingers, in a channel whose API is gone");
+    scene.tidy();
+    scene.check_victim();
 }
 
 TEST_CASE("what a job's stdio is made of is the stage's to judge, and no daemon keeps it") {
     Attack attack;
     Scene scene(attack);
     for (const auto& kind : descriptor_kinds(attack.canary())) {
-        JobInput input({"true"});
+        const auto request = scene.provided(scene.alice, job_request({scene.memory}, 0), {"true"});
         const std::array stdio = {kind.fd.get(), kind.fd.get(), kind.fd.get()};
-        REQUIRE(send_message(input.peer.get(), ControlHello{kHelloMagic}, stdio, Wait::No));
-        const auto reply = attack.reply_to(scene.alice, job_request({scene.memory}, 0), input.descriptors());
+        REQUIRE(send_message(scene.inputs.back().peer.get(), ControlHello{kHelloMagic}, stdio, Wait::No));
+        const auto reply = attack.reply_to(scene.alice, request);
         CHECK_MESSAGE(reply.code == ErrorCode::Ok, kind.name, ": ", error_code_name(reply.code));
-        scene.inputs.push_back(std::move(input));
         scene.end_other_jobs();
         attack.check(kind.name + " as stdio");
     }
@@ -122,15 +158,14 @@ TEST_CASE("what a job's stdio is made of is the stage's to judge, and no daemon 
     scene.check_victim();
 }
 
-TEST_CASE("what waits in a control socket is no way to anything: nothing, too much, the wrong thing, or the boundary itself") {
+TEST_CASE("what waits in a control socket is no way to anything: nothing, too much, or the wrong thing") {
     Attack attack;
     Scene scene(attack);
     const Fd secret(::open((attack.canary().directory() + "/secret").c_str(), O_RDONLY | O_CLOEXEC));
     const auto start = [&](const std::string& what, const std::function<void(int)>& fill) {
-        JobInput input({"true"});
-        fill(input.peer.get());
-        (void)attack.ask(scene.alice, job_request({scene.memory}, 0), input.descriptors());
-        scene.inputs.push_back(std::move(input));
+        const auto request = scene.provided(scene.alice, job_request({scene.memory}, 0), {"true"});
+        fill(scene.inputs.back().peer.get());
+        (void)attack.ask(scene.alice, request);
         scene.end_other_jobs();
         attack.check(what);
     };
@@ -146,18 +181,6 @@ TEST_CASE("what waits in a control socket is no way to anything: nothing, too mu
         while (send_message(peer, ControlHello{kHelloMagic}, {}, Wait::No)) {
         }
     });
-    // The stage reads what the broker tells the API, and the broker what the stage says at the end of the job
-    const JobInput input({"true"});
-    auto request = job_request({scene.memory}, 0);
-    (void)attack.send(scene.alice, request, {attack.end().socket(), input.spec.get()});
-    if (attack.end().is_ended(seconds(5))) {
-        // For what a stage said there, or for having hung up, as a stage does that finds no hello
-        attack.must_be_ended("the boundary as a control socket", std::string(kAnyParting));
-    } else {
-        attack.die();
-    }
-    scene.restore();
-    scene.end_other_jobs();
     scene.tidy();
     scene.check_victim();
 }

@@ -11,20 +11,13 @@ TEST_SUITE_BEGIN("edges");
 
 namespace {
 
-// Sent as it is, with the right number and kind of descriptors.
-std::uint64_t send_edge(Attack& attack, const Edge& edge, const JobInput& input) {
-    const bool is_start = std::holds_alternative<protocol::StartJob>(edge.request);
-    return attack.send_request(edge.request, is_start ? input.descriptors() : std::vector<int>{});
-}
-
-void offend(Attack& attack, protocol::Request request, const JobInput& input) {
-    const bool is_start = std::holds_alternative<protocol::StartJob>(request);
+void offend(Attack& attack, protocol::Request request) {
     std::visit(
         [&](auto& r) {
             r.header.version = protocol::kVersion;
             r.header.type = r.kType;
             r.header.sequence = attack.end().next_sequence();
-            REQUIRE(attack.end().send(std::as_bytes(std::span(&r, 1)), is_start ? input.descriptors() : std::vector<int>{}));
+            REQUIRE(attack.end().send(std::as_bytes(std::span(&r, 1))));
         },
         request);
 }
@@ -38,8 +31,9 @@ void try_all(std::vector<Edge> (*edges_of)(const Scene&)) {
         if (!edge.has_meaning) {
             continue;
         }
-        scene.inputs.emplace_back();
-        (void)attack.wait(send_edge(attack, edge, scene.inputs.back()));
+        auto request = edge.request;
+        scene.provide(request);
+        (void)attack.wait(attack.send_request(request));
         attack.check(edge.what);
         scene.end_other_jobs();
         if (++count % 20 == 0) {
@@ -49,13 +43,12 @@ void try_all(std::vector<Edge> (*edges_of)(const Scene&)) {
     scene.tidy();
     scene.check_victim();
     // What these say of connections counts for nothing: they are looked at before
-    const JobInput input;
     count = 0;
     for (const auto& edge : edges) {
         if (edge.has_meaning) {
             continue;
         }
-        offend(attack, edge.request, input);
+        offend(attack, edge.request);
         attack.must_be_ended(edge.what, "field");
         if (++count % 10 == 0) {
             attack.check(edge.what);

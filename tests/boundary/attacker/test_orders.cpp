@@ -12,13 +12,14 @@ TEST_SUITE_BEGIN("orders");
 
 namespace {
 
-std::uint64_t send_step(Scene& scene, const protocol::Request& request) {
-    std::vector<int> descriptors;
-    if (std::holds_alternative<protocol::StartJob>(request)) {
-        scene.inputs.emplace_back();
-        descriptors = scene.inputs.back().descriptors();
+// One right after the other; the numbers to wait for.
+std::vector<std::uint64_t> send_steps(Scene& scene, std::vector<protocol::Request> requests) {
+    for (auto& request : requests) {
+        scene.provide(request);
     }
-    return scene.attack.send_request(request, descriptors);
+    std::vector<std::uint64_t> sequences(requests.size());
+    std::ranges::transform(requests, sequences.begin(), [&scene](const auto& request) { return scene.attack.send_request(request); });
+    return sequences;
 }
 
 // All orders of that many requests; each begins with the scene as it should be.
@@ -34,13 +35,13 @@ void try_orders(std::size_t depth) {
     for (std::size_t order = 0; order < orders; ++order) {
         scene.restore();
         std::vector<std::string_view> names;
-        std::vector<std::uint64_t> sequences;
+        std::vector<protocol::Request> requests;
         for (std::size_t i = 0, rest = order; i < depth; ++i, rest /= rows) {
             const auto& row = protocol::kRequests.at(rest % rows);
             names.push_back(row.name);
-            sequences.push_back(send_step(scene, maker.plain(row.type)));
+            requests.push_back(maker.plain(row.type));
         }
-        for (const auto sequence : sequences) {
+        for (const auto sequence : send_steps(scene, std::move(requests))) {
             (void)attack.wait(sequence);
         }
         attack.check(fmt::format("{}", fmt::join(names, ", ")));
@@ -73,13 +74,16 @@ TEST_CASE("jobs that are killed are in nobody's way who starts one at the same m
         for (int i = 0; i < kAtOnce; ++i) {
             running.push_back(scene.start_job(scene.bob, {}));
         }
-        std::vector<std::uint64_t> sequences;
+        std::vector<protocol::Request> requests;
         for (const auto& id : running) {
-            sequences.push_back(attack.send(scene.bob, kill_of(id)));
-            scene.inputs.emplace_back();
-            sequences.push_back(attack.send(scene.alice, job_request(), scene.inputs.back().descriptors()));
+            auto kill = kill_of(id);
+            kill.header.connection = scene.bob;
+            auto start = job_request();
+            start.header.connection = scene.alice;
+            requests.emplace_back(kill);
+            requests.emplace_back(start);
         }
-        for (const auto sequence : sequences) {
+        for (const auto sequence : send_steps(scene, std::move(requests))) {
             CHECK(Attack::plain(attack.wait(sequence)).code == ErrorCode::Ok);
         }
         scene.end_other_jobs();
@@ -96,9 +100,9 @@ TEST_CASE("a job that is killed before its first process is there ends all the s
     Scene scene(attack);
     std::size_t early = 0;
     for (std::size_t round = 0; round < steps_of(20, 500); ++round) {
-        scene.inputs.emplace_back();
+        const auto request = scene.provided(scene.alice, job_request());
         const auto before = attack.model().jobs();
-        const auto started = attack.send(scene.alice, job_request(), scene.inputs.back().descriptors());
+        const auto started = attack.send_request(request);
         const auto listed = attack.ask(kNobody, protocol::ListJobs{});
         const auto& page = std::get<protocol::JobPage>(listed.message);
         std::optional<JobId> id;
@@ -123,14 +127,13 @@ TEST_CASE("random walks: anything about anything in any name, up to eight at onc
     StepMaker maker(scene, test_seed());
     for (std::size_t step = 0; step < steps_of(has_quota_store() ? 40 : 2000, 20000); ++step) {
         scene.restore();
-        std::vector<std::uint64_t> sequences;
+        std::vector<protocol::Request> requests;
         std::vector<std::string_view> names;
         for (std::uint64_t i = 1 + maker.below(8); i > 0; --i) {
-            const auto request = maker.any();
-            names.push_back(protocol::row_of(protocol::header_of(request).type).name);
-            sequences.push_back(send_step(scene, request));
+            requests.push_back(maker.any());
+            names.push_back(protocol::row_of(std::visit([](const auto& r) { return r.kType; }, requests.back())).name);
         }
-        for (const auto sequence : sequences) {
+        for (const auto sequence : send_steps(scene, std::move(requests))) {
             (void)attack.wait(sequence);
         }
         attack.check(fmt::format("step {}: {}", step, fmt::join(names, ", ")));

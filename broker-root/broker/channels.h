@@ -1,0 +1,32 @@
+// What one connection's next jobs will be started with: for each a control socket and memory for its command line. Both are made
+// here, so that the API sends no descriptor. They end with the connection, or with the job.
+#pragma once
+
+#include <cstdint>
+#include <expected>
+#include <map>
+#include <optional>
+
+#include "broker-root/broker/news.h"
+#include "shared/fd.h"
+#include "shared/protocol_messages.h"
+
+namespace joblet::broker {
+
+struct Channel {
+    Fd control; // the job's end
+    Fd spec;    // see shared/job_spec.h
+};
+
+class Channels {
+  public:
+    // With what the API is given: ChannelDescriptor. `number`: of nothing that is there. Refused beyond kChannelsMax.
+    ReplyWithFiles make(std::uint64_t number, std::uint64_t replaces);
+    // Once; nothing if there is none of that number.
+    std::optional<Channel> take(std::uint64_t number);
+
+  private:
+    std::map<std::uint64_t, Channel> channels_;
+};
+
+} // namespace joblet::broker
