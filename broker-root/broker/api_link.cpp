@@ -1,6 +1,7 @@
 #include "broker-root/broker/api_link.h"
 
 #include <sys/epoll.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <array>
@@ -65,8 +66,8 @@ std::string_view parting_word(Parting parting) {
     return text_of(parting).word;
 }
 
-ApiLink::ApiLink(EventLoop& loop, Supervisor& supervisor, Callbacks callbacks)
-    : loop_(loop), supervisor_(supervisor), callbacks_(std::move(callbacks)) {
+ApiLink::ApiLink(EventLoop& loop, Supervisor& supervisor, Closer& closer, Callbacks callbacks)
+    : loop_(loop), supervisor_(supervisor), closer_(closer), callbacks_(std::move(callbacks)) {
     supervisor_.replace(Role::Api);
 }
 
@@ -187,7 +188,8 @@ void ApiLink::part(Parting parting) {
         return;
     }
     loop_.forget(watch_);
-    socket_.reset();
+    ::shutdown(socket_.get(), SHUT_RDWR);
+    closer_.close(std::move(socket_)); // what it attached to requests that were not read is in it
     outgoing_.clear();
     ++session_; // replies to it are dropped
     callbacks_.gone(parting);

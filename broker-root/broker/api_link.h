@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "broker-root/broker/closer.h"
 #include "broker-root/broker/event_loop.h"
 #include "broker-root/broker/supervisor.h"
 #include "shared/datagram.h"
@@ -39,7 +40,7 @@ class ApiLink {
         std::function<void()> ready;       // there is an API, and room to tell it something
     };
 
-    ApiLink(EventLoop& loop, Supervisor& supervisor, Callbacks callbacks);
+    ApiLink(EventLoop& loop, Supervisor& supervisor, Closer& closer, Callbacks callbacks);
 
     void adopt(Fd socket);
 
@@ -83,6 +84,7 @@ class ApiLink {
 
     EventLoop& loop_;
     Supervisor& supervisor_;
+    Closer& closer_;
     Callbacks callbacks_;
     Fd socket_;
     EventLoop::Watch watch_ = 0;

@@ -28,7 +28,7 @@ ReplyWithFiles Channels::make(std::uint64_t number, std::uint64_t replaces) {
     out.files.resize(protocol::kChannelDescriptors);
     out.files[protocol::kUsersEnd] = std::move(users);
     out.files[protocol::kSpecMemory] = std::move(writable);
-    channels_.emplace(number, Channel{std::move(jobs), std::move(spec)});
+    channels_.emplace(number, Channel{ClientEnd(*closer_, std::move(jobs)), std::move(spec)});
     return out;
 }
 

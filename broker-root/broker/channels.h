@@ -7,6 +7,7 @@
 #include <map>
 #include <optional>
 
+#include "broker-root/broker/closer.h"
 #include "broker-root/broker/news.h"
 #include "shared/fd.h"
 #include "shared/protocol_messages.h"
@@ -14,18 +15,21 @@
 namespace joblet::broker {
 
 struct Channel {
-    Fd control; // the job's end
-    Fd spec;    // see shared/job_spec.h
+    ClientEnd control; // the job's end
+    Fd spec;           // see shared/job_spec.h
 };
 
 class Channels {
   public:
+    explicit Channels(Closer& closer) : closer_(&closer) {}
+
     // With what the API is given: ChannelDescriptor. `number`: of nothing that is there. Refused beyond kChannelsMax.
     ReplyWithFiles make(std::uint64_t number, std::uint64_t replaces);
     // Once; nothing if there is none of that number.
     std::optional<Channel> take(std::uint64_t number);
 
   private:
+    Closer* closer_;
     std::map<std::uint64_t, Channel> channels_;
 };
 

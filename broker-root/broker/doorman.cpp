@@ -52,12 +52,12 @@ bool is_gone(const Fd& client) {
 
 } // namespace
 
-Doorman::Doorman(EventLoop& loop, const BrokerConfig& config, Fd listener, ApiLink& api)
-    : loop_(loop), config_(config), listener_(std::move(listener)), api_(api),
+Doorman::Doorman(EventLoop& loop, const BrokerConfig& config, Fd listener, ApiLink& api, Closer& closer)
+    : loop_(loop), config_(config), listener_(std::move(listener)), api_(api), closer_(closer),
       watch_(loop.watch(listener_.get(), 0, [this](std::uint32_t) { accept(); })), next_(first_number()) {}
 
 void Doorman::update() {
-    const bool wanted = api_.has_room();
+    const bool wanted = has_room();
     if (wanted != accepting_) {
         accepting_ = wanted;
         loop_.change(watch_, wanted ? EPOLLIN : 0U);
@@ -72,21 +72,23 @@ bool Doorman::may_connect(const Client& client) const {
 }
 
 void Doorman::accept() {
-    for (int i = 0; i < kAcceptedPerTurn && api_.has_room(); ++i) {
+    for (int i = 0; i < kAcceptedPerTurn && has_room(); ++i) {
         Fd socket(::accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
         if (!socket.valid()) {
             break;
         }
-        admit(std::move(socket));
+        if (!admit(socket)) {
+            closer_.close(std::move(socket));
+        }
     }
     update();
 }
 
-void Doorman::admit(Fd socket) {
+bool Doorman::admit(Fd& socket) {
     ucred peer{};
     socklen_t size = sizeof peer;
     if (::getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) {
-        return;
+        return false;
     }
     const Client client{peer.uid, peer.gid, static_cast<std::uint32_t>(peer.pid), peer.uid == 0 || contains(config_.admin_uids, peer.uid)};
     const auto refusal = refusal_of(client);
@@ -99,15 +101,15 @@ void Doorman::admit(Fd socket) {
         tell_refusal(client.uid, "is not on the lists of those who may connect");
     }
     if (is_refused && held(refused_, client.uid) >= kRefusedPerUid) {
-        return;
+        return false;
     }
     Fd duplicate(::fcntl(socket.get(), F_DUPFD_CLOEXEC, 0));
     if (!duplicate.valid()) {
-        return;
+        return false;
     }
     const protocol::ConnectionNumber number = next_++;
     const auto watch = loop_.watch(duplicate.get(), EPOLLRDHUP, [this, number](std::uint32_t) { close(number); });
-    open_.emplace(number, Open{client, std::move(duplicate), watch, is_refused, {}});
+    open_.emplace(number, Open{client, std::move(duplicate), watch, is_refused, Channels(closer_)});
     ++(is_refused ? refused_ : per_uid_)[client.uid];
     if (is_refused) {
         loop_.after(kRefusedFor, [this, number] { close(number); });
@@ -121,6 +123,7 @@ void Doorman::admit(Fd socket) {
     std::vector<Fd> descriptors;
     descriptors.push_back(std::move(socket));
     api_.send(message, std::move(descriptors));
+    return true;
 }
 
 void Doorman::tell_refusal(std::uint32_t uid, std::string_view why) {
@@ -166,6 +169,7 @@ void Doorman::close(protocol::ConnectionNumber number) {
     if (const auto count = counts.find(open.client.uid); --count->second == 0) {
         counts.erase(count);
     }
+    closer_.drain(std::move(open.duplicate));
     open_.erase(found);
 }
 

@@ -25,9 +25,9 @@ struct Client {
 class Doorman {
   public:
     // `listener`: non-blocking, listening.
-    Doorman(EventLoop& loop, const BrokerConfig& config, Fd listener, ApiLink& api);
+    Doorman(EventLoop& loop, const BrokerConfig& config, Fd listener, ApiLink& api, Closer& closer);
 
-    // Accept only while there is somebody to hand clients to.
+    // Accept only while there is somebody to hand clients to, and those who are gone are gone.
     void update();
     // nullptr: there never was such a connection, or the client has hung up, or the API has closed it, or it is refused.
     [[nodiscard]] const Client* find(protocol::ConnectionNumber number) const;
@@ -46,8 +46,12 @@ class Doorman {
         Channels channels;
     };
 
+    [[nodiscard]] bool has_room() const {
+        return api_.has_room() && !closer_.is_full();
+    }
     void accept();
-    void admit(Fd socket);
+    // False: it is not, and still there.
+    bool admit(Fd& socket);
     void tell_refusal(std::uint32_t uid, std::string_view why);
     [[nodiscard]] bool may_connect(const Client& client) const;
     [[nodiscard]] protocol::ConnectionRefusal refusal_of(const Client& client) const;
@@ -56,6 +60,7 @@ class Doorman {
     const BrokerConfig& config_;
     Fd listener_;
     ApiLink& api_;
+    Closer& closer_;
     EventLoop::Watch watch_;
     bool accepting_ = false;
     protocol::ConnectionNumber next_;

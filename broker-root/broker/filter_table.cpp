@@ -66,10 +66,25 @@ constexpr SyscallRule kTable[] = {
     {__NR_exit_group, "exit_group", "the end"},
 };
 
+// Its power is to close.
+constexpr SyscallRule kCloserTable[] = {
+    {__NR_recvmsg, "recvmsg", "what is to be closed; what is in the queue of a client's socket"},
+    {__NR_shutdown, "shutdown", "nothing more comes into such a queue"},
+    {__NR_close, "close", "the closing"},
+    {__NR_setitimer, "setitimer", "interrupts what is closed and makes it wait, where that can be", {arg_is32(0, ITIMER_REAL)}},
+    {__NR_rt_sigreturn, "rt_sigreturn", "return from that interruption"},
+    {__NR_restart_syscall, "restart_syscall", "the kernel's own, after a stop and continue"},
+    {__NR_exit_group, "exit_group", "ends with the broker"},
+};
+
 } // namespace
 
 std::span<const SyscallRule> filter_table() {
     return kTable;
+}
+
+std::span<const SyscallRule> closer_calls() {
+    return kCloserTable;
 }
 
 } // namespace joblet::broker

@@ -1,4 +1,4 @@
-// Every system call that the broker makes while it serves.
+// Every system call that the broker makes while it serves, and that its closer makes.
 #pragma once
 
 #include <span>
@@ -8,5 +8,6 @@
 namespace joblet::broker {
 
 std::span<const SyscallRule> filter_table();
+std::span<const SyscallRule> closer_calls();
 
 } // namespace joblet::broker

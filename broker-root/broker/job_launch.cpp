@@ -72,7 +72,6 @@ Task<std::expected<void, Failure>> Jobs::launch(JobPointer job, JobPlan plan) {
         result = hold_limits(job->cgroup.get(), job->record.limits);
     }
     if (result) {
-        const Fd control = duplicate(plan.control.get()); // closed after the spawner's
         auto [mine, stages] = make_seqpacket_pair();
         job->status = std::move(mine);
         job->launched_here = true;
@@ -83,7 +82,7 @@ Task<std::expected<void, Failure>> Jobs::launch(JobPointer job, JobPlan plan) {
         d[spawner::kLaunchCgroup] = duplicate(job->cgroup.get());
         d[spawner::kLaunchExitRecord] = std::move(prepared.descriptors[worker::kExitRecord]);
         d[spawner::kLaunchSpec] = std::move(plan.spec);
-        d[spawner::kLaunchControl] = std::move(plan.control);
+        d[spawner::kLaunchControl] = plan.control.duplicate(); // ours is closed after the spawner's
         d[spawner::kLaunchStatus] = std::move(stages);
         d[spawner::kLaunchVolumesMount] = std::move(prepared.descriptors[worker::kVolumesMount]);
         d[spawner::kLaunchWorkMount] = std::move(prepared.descriptors[worker::kWorkMount]);
@@ -156,7 +155,7 @@ Task<std::expected<SystemJobEnd, Failure>> Jobs::try_system_job(SystemJob wanted
     if (!send_message(control_peer.get(), ControlHello{kHelloMagic}, stdio, Wait::No)) {
         co_return std::unexpected(Failure{ErrorCode::Internal, Step::CheckStdio, errno});
     }
-    plan.control = std::move(control);
+    plan.control = ClientEnd(p_.closer, std::move(control));
     job->control_peer = std::move(control_peer);
     plan.spec = std::move(spec);
     jobs_.emplace(id, job);

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "broker-root/broker/closer.h"
 #include "broker-root/broker/config.h"
 #include "broker-root/spawner/launch.h"
 #include "broker-root/worker/orders.h"
@@ -30,7 +31,7 @@ struct JobPlan {
     std::uint64_t work_bytes = 0;
     std::uint64_t tmp_bytes = 0;
     std::vector<worker::MountVolume> volumes;
-    Fd control;
+    ClientEnd control;
     Fd spec;
 };
 

@@ -104,6 +104,7 @@ class Jobs {
         Registry& registry;
         const News& news;
         const Host& host;
+        Closer& closer;
     };
     // cgroups: O_PATH directory of cgroup2 in which each job gets a group.
     Jobs(Parts parts, Fd cgroups) : p_(parts), cgroups_(std::move(cgroups)) {}

@@ -14,6 +14,7 @@
 
 #include "broker-root/broker/api_link.h"
 #include "broker-root/broker/audit.h"
+#include "broker-root/broker/closer.h"
 #include "broker-root/broker/config.h"
 #include "broker-root/broker/doorman.h"
 #include "broker-root/broker/event_loop.h"
@@ -88,7 +89,7 @@ Task<int> sync_file(Workers& workers, const Fd& file) {
     co_return EIO;
 }
 
-int serve(const BrokerConfig& config, Host host, AuditLog log) {
+int serve(const BrokerConfig& config, Host host, AuditLog log, Fd to_closer) {
     EventLoop loop;
     // Made in the order in which they need each other; the callbacks are called only from the loop, when all are there
     std::optional<Workers> workers;
@@ -96,6 +97,7 @@ int serve(const BrokerConfig& config, Host host, AuditLog log) {
     std::optional<ApiLink> api;
     std::optional<Doorman> doorman;
     std::optional<Requests> requests;
+    Closer closer(loop, std::move(to_closer), [&] { doorman->update(); });
     Supervisor supervisor(loop, Fd(kBrokerSupervisionFd), [&](Role role, std::uint32_t index, Fd socket) {
         switch (role) {
         case Role::Worker:
@@ -136,11 +138,11 @@ int serve(const BrokerConfig& config, Host host, AuditLog log) {
         [&](const AuditFields& fields) { return audit.happened(fields); },
     };
     Slots slots(*spawner, config.slot_first, config.slot_count);
-    Jobs jobs({loop, config, supervisor, *workers, *spawner, slots, registry, news, host}, Fd(kBrokerCgroupFd));
+    Jobs jobs({loop, config, supervisor, *workers, *spawner, slots, registry, news, host, closer}, Fd(kBrokerCgroupFd));
     Volumes volumes({loop, config, *workers, slots, registry, jobs, news, host});
     HostReporter reporter({loop, config, *workers, slots, registry, jobs, volumes, host, audit});
 
-    api.emplace(loop, supervisor,
+    api.emplace(loop, supervisor, closer,
                 ApiLink::Callbacks{
                     [&](const protocol::Request& request) { requests->serve(request); },
                     [&](Parting parting) {
@@ -150,7 +152,7 @@ int serve(const BrokerConfig& config, Host host, AuditLog log) {
                     },
                     [&] { doorman->update(); },
                 });
-    doorman.emplace(loop, config, Fd(kBrokerListenerFd), *api);
+    doorman.emplace(loop, config, Fd(kBrokerListenerFd), *api, closer);
     requests.emplace(loop, supervisor, *api, *doorman, volumes, jobs, reporter, audit);
     requests->load();
     loop.run();
@@ -218,10 +220,15 @@ int run(int argc, char** argv) {
         log::error(fmt::format("cannot take over SIGALRM: {}", std::strerror(errno)));
         return 1;
     }
+    auto to_closer = Closer::start();
+    if (!to_closer) {
+        log::error(to_closer.error());
+        return 1;
+    }
     if (!give_up_power()) {
         return 1;
     }
-    return serve(*config, host, std::move(*audit_log));
+    return serve(*config, host, std::move(*audit_log), std::move(*to_closer));
 }
 
 } // namespace

@@ -103,7 +103,7 @@ std::span<const SyscallRule> own_calls() {
 std::vector<SyscallRule> filter_table() {
     std::vector<SyscallRule> table;
     for (const std::span<const SyscallRule> part : {own_calls(), spawner::job_calls(), spawner::stage_calls(), spawner::init_calls(),
-                                                    worker::worker_calls(), broker::filter_table()}) {
+                                                    worker::worker_calls(), broker::filter_table(), broker::closer_calls()}) {
         for (const auto& row : part) {
             add(table, row);
         }

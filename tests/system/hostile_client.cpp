@@ -73,11 +73,12 @@ pid_t api_of(const Installation& here) {
 
 } // namespace
 
-HostileClient::HostileClient(const Installation& here, uid_t uid) : socket_(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+HostileClient::HostileClient(const Installation& here, uid_t uid, std::chrono::seconds limit)
+    : socket_(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
     here.socket().copy(&address.sun_path[0], sizeof address.sun_path - 1);
-    const timeval patience{.tv_sec = 30, .tv_usec = 0}; // the listener's queue may be full
+    const timeval patience{.tv_sec = limit.count(), .tv_usec = 0}; // the listener's queue may be full
     ::setsockopt(socket_.get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
     const Disguise disguise(uid);
     const int connected = ::connect(socket_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);

@@ -24,7 +24,7 @@ using Bytes = std::vector<std::byte>;
 class HostileClient {
   public:
     // Throws if the socket does not take the connection within some seconds.
-    explicit HostileClient(const Installation& here, uid_t uid = kMallory);
+    explicit HostileClient(const Installation& here, uid_t uid = kMallory, std::chrono::seconds limit = seconds(30));
 
     // All of it, or as much as the daemon takes within `limit`; the bytes that went.
     std::size_t send(std::span<const std::byte> bytes, milliseconds limit = seconds(5)) const;

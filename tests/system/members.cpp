@@ -39,13 +39,14 @@ std::string finished(const std::string& process, const std::map<std::string, std
     return found != status.end() && found->second == std::to_string(expected) ? process : std::string();
 }
 
-// Daemons are jobletd's children; what else lives in their groups was cloned by one of them and is about to become something else.
+// Daemons are jobletd's children, but for the one of the broker's; what else lives in their groups was cloned by one of them and is
+// about to become something else.
 void add(std::vector<Member>& out, pid_t pid, Group group, pid_t jobletd) {
     auto status = status_of(pid);
     if (!status.contains("Seccomp_filters")) {
         return; // gone, or a zombie
     }
-    const bool is_on_its_way = group == Group::Daemons && status["PPid"] != std::to_string(jobletd);
+    const bool is_on_its_way = group == Group::Daemons && status["PPid"] != std::to_string(jobletd) && status["Name"] != "joblet-closer";
     auto process = is_on_its_way ? std::string() : finished(kind_of(status["Name"], group), status);
     if (!process.empty()) {
         // The kernel writes its capabilities first and its filters last, and it may have finished in between

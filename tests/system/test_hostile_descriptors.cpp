@@ -2,11 +2,20 @@
 #include <doctest/doctest.h>
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <array>
+#include <csignal>
+#include <filesystem>
+#include <iterator>
 #include <memory>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+
+#include <fmt/format.h>
 
 #include "shared/close_timer.h"
 #include "tests/system/hostile_client.h"
@@ -135,6 +144,108 @@ TEST_CASE("nobody waits for what a client attaches, and that takes an hour to cl
     }
     CHECK(others_are_served(here));
     api.check_unharmed("what takes an hour to close", 8);
+}
+
+namespace {
+
+// What a process has had of the CPU in the kernel, in clock ticks.
+long kernel_ticks(pid_t pid) {
+    const auto text = read_file("/proc/" + std::to_string(pid) + "/stat");
+    std::istringstream fields(text.substr(text.rfind(')') + 2));
+    std::string field;
+    constexpr int kStime = 13; // after the name; see proc(5)
+    for (int i = 0; i < kStime; ++i) {
+        fields >> field;
+    }
+    return std::stol(field);
+}
+
+pid_t closer_of(const Installation& here) {
+    const auto broker = here.daemons("joblet-broker").at(0);
+    return std::stoi(read_file(fmt::format("/proc/{0}/task/{0}/children", broker)));
+}
+
+Fd big_deleted_file(std::size_t bytes) {
+    Fd out(::memfd_create("big", MFD_CLOEXEC));
+    REQUIRE(out.valid());
+    REQUIRE(::fallocate(out.get(), 0, 0, static_cast<off_t>(bytes)) == 0);
+    return out;
+}
+
+} // namespace
+
+TEST_CASE("what takes the kernel long to free, and nothing interrupts, is freed by nobody who is needed") {
+    const Installation here;
+    here.create("hers", "1MiB", "memory", kAlice);
+    const ApiWatch api(here);
+    const auto broker = here.daemons("joblet-broker").at(0);
+    const auto daemon = here.daemons("joblet-api").at(0);
+    const auto closer = closer_of(here);
+    const long before = kernel_ticks(closer);
+    const long others_before = kernel_ticks(broker) + kernel_ticks(daemon);
+    constexpr std::size_t kSize = std::size_t{512} << 20U;
+    const auto calls = opening() + list_volumes(kFirstFreeQuestion);
+    for (int i = 0; i < 4; ++i) {
+        HostileClient client(here);
+        {
+            const Fd big = big_deleted_file(kSize);
+            REQUIRE(client.send_with(calls, std::array{big.get()}));
+        }
+        CHECK(client.is_ended());
+    }
+    CHECK(others_are_served(here));
+    CHECK(becomes_true([&] { return kernel_ticks(closer) - before >= 4; }));
+    CHECK(kernel_ticks(broker) + kernel_ticks(daemon) - others_before < kernel_ticks(closer) - before);
+    api.check_unharmed("large files", 8);
+}
+
+TEST_CASE("while somebody's file takes for ever to close, others connect, run jobs and hang up") {
+    const Installation here;
+    here.create("hers", "1MiB", "memory", kAlice);
+    const ApiWatch api(here);
+    const auto broker = here.daemons("joblet-broker").at(0);
+    const auto closer = closer_of(here);
+    const auto descriptors = [broker] {
+        const std::filesystem::directory_iterator all(fmt::format("/proc/{}/fd", broker));
+        return std::distance(begin(all), end(all));
+    };
+    CHECK(here.run_rnx({"run", "true"}, kAlice).status == 0); // its slot is kept for others
+    const auto before = descriptors();
+    REQUIRE(::kill(closer, SIGSTOP) == 0);
+    const auto calls = opening() + list_volumes(kFirstFreeQuestion);
+    for (int i = 0; i < 500; ++i) { // more than fit into the socket to it
+        const HostileClient client(here);
+        client.send(calls);
+    }
+    for (int i = 0; i < 5; ++i) {
+        CHECK(here.run_rnx({"run", "true"}, kAlice).status == 0);
+    }
+    CHECK(others_are_served(here));
+    bool has_room = true; // for others, who wait outside when more are to be closed than are kept
+    for (int i = 0; i < 4000 && has_room; ++i) {
+        try {
+            const HostileClient client(here, kMallory, seconds(1));
+        } catch (const std::runtime_error&) {
+            has_room = false;
+        }
+    }
+    CHECK(!has_room);
+    CHECK(descriptors() < before + 1200);
+    REQUIRE(::kill(closer, SIGCONT) == 0);
+    CHECK(others_are_served(here));
+    CHECK(becomes_true([&] { return descriptors() <= before; }));
+    CAPTURE(before);
+    CHECK(descriptors() <= before);
+    api.check_unharmed("a file that takes for ever", 32); // and a thousand clients at a time
+    // Without it the broker does not go on: it begins again, with another one
+    REQUIRE(::kill(closer, SIGKILL) == 0);
+    CHECK(becomes_true([&] {
+        const auto now = here.daemons("joblet-broker");
+        return now.size() == 1 && now.front() != broker;
+    }));
+    CHECK(here.wait_ready());
+    CHECK(here.run_rnx({"run", "true"}, kAlice).status == 0);
+    CHECK(closer_of(here) != closer);
 }
 
 TEST_CASE("descriptors with each byte of a message do not pile up") {

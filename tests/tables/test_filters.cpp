@@ -197,7 +197,7 @@ TEST_CASE("every row has a reason, a number and a name that belong together, and
 
 // What root processes have no business with, and what none of them may ever get back by accident.
 TEST_CASE("case_23: no process that runs as root makes programs, raw sockets, traces or old mounts once it serves") {
-    for (const auto* process : {"joblet-broker", "joblet-worker", "jobletd-cgroup", "pid 1 of a job", "joblet-api"}) {
+    for (const auto* process : {"joblet-broker", "joblet-closer", "joblet-worker", "jobletd-cgroup", "pid 1 of a job", "joblet-api"}) {
         const Comparison comparison(table_of(process));
         for (const int number : {__NR_mount,
                                  __NR_open,
@@ -239,7 +239,7 @@ TEST_CASE("case_23: no process that runs as root makes programs, raw sockets, tr
 }
 
 TEST_CASE("the mount calls are the worker's and the stage's alone, and none makes a mount with fewer restrictions than promised") {
-    for (const auto* process : {"joblet-broker", "jobletd-cgroup", "pid 1 of a job", "job", "joblet-api", "rnx"}) {
+    for (const auto* process : {"joblet-broker", "joblet-closer", "jobletd-cgroup", "pid 1 of a job", "job", "joblet-api", "rnx"}) {
         for (const auto& row : table_of(process).calls) {
             for (const int number : {__NR_mount, __NR_umount2, __NR_pivot_root, __NR_fsopen, __NR_fsconfig, __NR_fsmount, __NR_fspick,
                                      __NR_open_tree, __NR_move_mount, __NR_mount_setattr, __NR_setns}) {

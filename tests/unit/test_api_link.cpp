@@ -28,7 +28,10 @@ struct World {
         auto [brokers, jobletds] = make_seqpacket_pair();
         jobletd = std::move(jobletds);
         supervisor.emplace(loop, std::move(brokers), [](Role, std::uint32_t, Fd) {});
-        link.emplace(loop, *supervisor,
+        auto [to_closer, at_closer] = make_seqpacket_pair();
+        closes = std::move(at_closer);
+        closer.emplace(loop, std::move(to_closer), [] {});
+        link.emplace(loop, *supervisor, *closer,
                      ApiLink::Callbacks{[this](const protocol::Request&) { ++requests; },
                                         [this](Parting parting) {
                                             partings.emplace_back(parting_word(parting));
@@ -61,6 +64,8 @@ struct World {
     EventLoop loop;
     Fd jobletd;
     Fd api;
+    Fd closes; // what the closer is given
+    std::optional<Closer> closer;
     std::optional<Supervisor> supervisor;
     std::optional<ApiLink> link;
     std::vector<std::string> partings;
