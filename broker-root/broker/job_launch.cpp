@@ -40,7 +40,7 @@ std::expected<void, Failure> Jobs::make_group(Job& job) {
     return {};
 }
 
-Task<std::expected<void, Failure>> Jobs::launch(JobPointer job, JobPlan plan) {
+Task<std::expected<void, Failure>> Jobs::launch(JobPointer job, JobPlan plan, Channel channel) {
     const std::uint32_t slot = plan.record.slot;
     const auto namespaces = co_await p_.slots.namespaces(slot);
     if (!namespaces) {
@@ -81,8 +81,8 @@ Task<std::expected<void, Failure>> Jobs::launch(JobPointer job, JobPlan plan) {
         d[spawner::kLaunchUserNamespace] = duplicate(namespaces->job);
         d[spawner::kLaunchCgroup] = duplicate(job->cgroup.get());
         d[spawner::kLaunchExitRecord] = std::move(prepared.descriptors[worker::kExitRecord]);
-        d[spawner::kLaunchSpec] = std::move(plan.spec);
-        d[spawner::kLaunchControl] = plan.control.duplicate(); // ours is closed after the spawner's
+        d[spawner::kLaunchSpec] = std::move(channel.spec);
+        d[spawner::kLaunchControl] = channel.control.duplicate(); // ours is closed after the spawner's
         d[spawner::kLaunchStatus] = std::move(stages);
         d[spawner::kLaunchVolumesMount] = std::move(prepared.descriptors[worker::kVolumesMount]);
         d[spawner::kLaunchWorkMount] = std::move(prepared.descriptors[worker::kWorkMount]);
@@ -155,12 +155,11 @@ Task<std::expected<SystemJobEnd, Failure>> Jobs::try_system_job(SystemJob wanted
     if (!send_message(control_peer.get(), ControlHello{kHelloMagic}, stdio, Wait::No)) {
         co_return std::unexpected(Failure{ErrorCode::Internal, Step::CheckStdio, errno});
     }
-    plan.control = ClientEnd(p_.closer, std::move(control));
     job->control_peer = std::move(control_peer);
-    plan.spec = std::move(spec);
     jobs_.emplace(id, job);
 
-    const auto launched = co_await launch(job, std::move(plan));
+    Channel channel{ClientEnd(p_.closer, std::move(control)), std::move(spec)};
+    const auto launched = co_await launch(job, std::move(plan), std::move(channel));
     if (!launched) {
         jobs_.erase(id);
         co_return std::unexpected(launched.error());

@@ -8,11 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "broker-root/broker/closer.h"
 #include "broker-root/broker/config.h"
 #include "broker-root/spawner/launch.h"
 #include "broker-root/worker/orders.h"
-#include "shared/fd.h"
 #include "shared/protocol_messages.h"
 
 namespace joblet::broker {
@@ -31,8 +29,6 @@ struct JobPlan {
     std::uint64_t work_bytes = 0;
     std::uint64_t tmp_bytes = 0;
     std::vector<worker::MountVolume> volumes;
-    ClientEnd control;
-    Fd spec;
 };
 
 // What of a request needs no volume and no slot: the base, and what is asked for beside it. Its record is still empty. A refusal: not

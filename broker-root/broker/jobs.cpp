@@ -211,11 +211,9 @@ Task<protocol::JobWorld> Jobs::start(protocol::StartJob request, std::uint32_t u
         p_.registry.attach(wanted.id, {id, wanted.access});
     }
     job->record = plan.record;
-    plan.control = std::move(channel->control);
-    plan.spec = std::move(channel->spec);
     jobs_.emplace(id, job);
 
-    const auto launched = co_await launch(job, std::move(plan));
+    const auto launched = co_await launch(job, std::move(plan), std::move(*channel));
     if (!launched) {
         jobs_.erase(id);
         for (const auto& volume : job->volumes) {

@@ -153,7 +153,7 @@ class Jobs {
     void release_dead();
 
   private:
-    Task<std::expected<void, Failure>> launch(JobPointer job, JobPlan plan);
+    Task<std::expected<void, Failure>> launch(JobPointer job, JobPlan plan, Channel channel);
     std::expected<void, Failure> make_group(Job& job);
     static void kill_group(const Job& job);
     void remove_group(JobId id);
