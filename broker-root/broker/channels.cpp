@@ -11,6 +11,9 @@
 namespace joblet::broker {
 
 ReplyWithFiles Channels::make(std::uint64_t number, std::uint64_t replaces) {
+    if (closer_->is_full()) {
+        return {refusal(ErrorCode::Unavailable), {}}; // what is replaced would have to wait, too, without end
+    }
     channels_.erase(replaces);
     if (channels_.size() >= protocol::kChannelsMax) {
         return {limit_refusal(protocol::LimitKind::ChannelsPerConnection, protocol::kChannelsMax, channels_.size(), 1), {}};

@@ -23,7 +23,8 @@ class Channels {
   public:
     explicit Channels(Closer& closer) : closer_(&closer) {}
 
-    // With what the API is given: ChannelDescriptor. `number`: of nothing that is there. Refused beyond kChannelsMax.
+    // With what the API is given: ChannelDescriptor. `number`: of nothing that is there. Refused beyond kChannelsMax, and while the closer
+    // has too much to do.
     ReplyWithFiles make(std::uint64_t number, std::uint64_t replaces);
     // Once; nothing if there is none of that number.
     std::optional<Channel> take(std::uint64_t number);

@@ -25,8 +25,8 @@ namespace joblet::broker {
 
 namespace {
 
-constexpr int kSocketFd = 3;    // after stdin, stdout and stderr
-constexpr int kEmptyMax = 4096; // datagrams of no byte, which look like the end: more than a queue holds
+constexpr int kSocketFd = 3;  // after stdin, stdout and stderr
+constexpr int kEmptyMax = 16; // where urgent data was, a queue may look as if it had ended
 constexpr std::chrono::milliseconds kAgain{10};
 
 struct Order {

@@ -329,6 +329,12 @@ Outcome Installation::shell(Words options, const std::string& script, uid_t uid,
     return run(shell_command(std::move(options), script, uid), limit);
 }
 
+pid_t Installation::closer() const {
+    const auto brokers = daemons("joblet-broker");
+    REQUIRE(brokers.size() == 1);
+    return std::stoi(read_file(fmt::format("/proc/{0}/task/{0}/children", brokers.front())));
+}
+
 std::vector<pid_t> Installation::daemons(std::string_view name) const {
     std::vector<pid_t> out;
     for (const pid_t pid : all_pids()) {

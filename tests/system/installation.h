@@ -90,6 +90,8 @@ class Installation {
     }
     // Pids of children of jobletd by name, for example "joblet-worker".
     [[nodiscard]] std::vector<pid_t> daemons(std::string_view name) const;
+    // The broker's, which closes for it.
+    [[nodiscard]] pid_t closer() const;
     // Names of groups of jobs.
     [[nodiscard]] std::vector<std::string> job_groups() const;
     // Loop devices that hold a file of this installation: paths of the files.

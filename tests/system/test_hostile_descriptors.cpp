@@ -160,11 +160,6 @@ long kernel_ticks(pid_t pid) {
     return std::stol(field);
 }
 
-pid_t closer_of(const Installation& here) {
-    const auto broker = here.daemons("joblet-broker").at(0);
-    return std::stoi(read_file(fmt::format("/proc/{0}/task/{0}/children", broker)));
-}
-
 Fd big_deleted_file(std::size_t bytes) {
     Fd out(::memfd_create("big", MFD_CLOEXEC));
     REQUIRE(out.valid());
@@ -180,7 +175,7 @@ TEST_CASE("what takes the kernel long to free, and nothing interrupts, is freed 
     const ApiWatch api(here);
     const auto broker = here.daemons("joblet-broker").at(0);
     const auto daemon = here.daemons("joblet-api").at(0);
-    const auto closer = closer_of(here);
+    const auto closer = here.closer();
     const long before = kernel_ticks(closer);
     const long others_before = kernel_ticks(broker) + kernel_ticks(daemon);
     constexpr std::size_t kSize = std::size_t{512} << 20U;
@@ -204,7 +199,7 @@ TEST_CASE("while somebody's file takes for ever to close, others connect, run jo
     here.create("hers", "1MiB", "memory", kAlice);
     const ApiWatch api(here);
     const auto broker = here.daemons("joblet-broker").at(0);
-    const auto closer = closer_of(here);
+    const auto closer = here.closer();
     const auto descriptors = [broker] {
         const std::filesystem::directory_iterator all(fmt::format("/proc/{}/fd", broker));
         return std::distance(begin(all), end(all));
@@ -245,7 +240,7 @@ TEST_CASE("while somebody's file takes for ever to close, others connect, run jo
     }));
     CHECK(here.wait_ready());
     CHECK(here.run_rnx({"run", "true"}, kAlice).status == 0);
-    CHECK(closer_of(here) != closer);
+    CHECK(here.closer() != closer);
 }
 
 TEST_CASE("descriptors with each byte of a message do not pile up") {

@@ -130,6 +130,36 @@ TEST_CASE("while an API floods the broker everybody else is served: a client, a 
     scene.check_victim();
 }
 
+TEST_CASE("while what is to be closed has to wait, an API is given channels to a bound and no further") {
+    Attack attack;
+    Scene scene(attack);
+    const pid_t closer = attack.here().closer();
+    REQUIRE(::kill(closer, SIGSTOP) == 0);
+    protocol::CreateChannel request;
+    request.header = {protocol::kVersion, protocol::RequestType::CreateChannel, 0, scene.alice};
+    bool is_refused = false;
+    for (int i = 0; i < 5000 && !is_refused; ++i) {
+        request.replaces = request.header.sequence; // each instead of the one before
+        request.header.sequence = attack.end().next_sequence();
+        REQUIRE(attack.end().send(std::as_bytes(std::span(&request, 1))));
+        for (std::uint64_t answered = 0; answered != request.header.sequence;) {
+            const auto incoming = attack.end().receive(seconds(20));
+            REQUIRE(incoming);
+            const auto reply = Attack::plain(*incoming);
+            answered = reply.sequence;
+            is_refused = reply.code == ErrorCode::Unavailable;
+            CHECK((is_refused || reply.code == ErrorCode::Ok));
+        }
+    }
+    CHECK(is_refused);
+    REQUIRE(::kill(closer, SIGCONT) == 0);
+    attack.die();
+    scene.restore();
+    attack.check("more channels than can be closed");
+    scene.tidy();
+    scene.check_victim();
+}
+
 TEST_CASE("death in the middle of a step: what was begun is done or undone, and nothing is left between") {
     Attack attack;
     Scene scene(attack);
