@@ -10,6 +10,12 @@
 
 namespace joblet::broker {
 
+namespace {
+
+constexpr std::size_t kDescriptors = 2; // that stay here
+
+} // namespace
+
 ReplyWithFiles Channels::make(std::uint64_t number, std::uint64_t replaces) {
     if (closer_->is_full()) {
         return {refusal(ErrorCode::Unavailable), {}}; // what is replaced would have to wait, too, without end
@@ -17,6 +23,9 @@ ReplyWithFiles Channels::make(std::uint64_t number, std::uint64_t replaces) {
     channels_.erase(replaces);
     if (channels_.size() >= protocol::kChannelsMax) {
         return {limit_refusal(protocol::LimitKind::ChannelsPerConnection, protocol::kChannelsMax, channels_.size(), 1), {}};
+    }
+    if (!budget_->has(kDescriptors)) {
+        return {refusal(Failure{ErrorCode::Unavailable, Step::ReadJobSpec, EMFILE}), {}};
     }
     std::array<int, 2> ends{-1, -1};
     const int failed = ::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()) != 0 ? errno : 0;
@@ -31,7 +40,7 @@ ReplyWithFiles Channels::make(std::uint64_t number, std::uint64_t replaces) {
     out.files.resize(protocol::kChannelDescriptors);
     out.files[protocol::kUsersEnd] = std::move(users);
     out.files[protocol::kSpecMemory] = std::move(writable);
-    channels_.emplace(number, Channel{ClientEnd(*closer_, std::move(jobs)), std::move(spec)});
+    channels_.emplace(number, Channel{ClientEnd(*closer_, std::move(jobs)), std::move(spec), budget_->take(kDescriptors)});
     return out;
 }
 

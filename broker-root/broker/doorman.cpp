@@ -30,6 +30,7 @@ std::uint64_t held(const std::unordered_map<std::uint32_t, std::uint64_t>& per_u
 
 // Then all others have a turn: whoever connects without end is refused without end, and must not keep this loop.
 constexpr int kAcceptedPerTurn = 32;
+constexpr std::chrono::seconds kPause{1};
 constexpr std::chrono::seconds kSilence{1}; // whoever can connect could otherwise fill the log
 
 bool contains(const std::vector<std::uint32_t>& list, std::uint32_t id) {
@@ -52,8 +53,8 @@ bool is_gone(const Fd& client) {
 
 } // namespace
 
-Doorman::Doorman(EventLoop& loop, const BrokerConfig& config, Fd listener, ApiLink& api, Closer& closer)
-    : loop_(loop), config_(config), listener_(std::move(listener)), api_(api), closer_(closer),
+Doorman::Doorman(EventLoop& loop, const BrokerConfig& config, Fd listener, ApiLink& api, Closer& closer, DescriptorBudget& budget)
+    : loop_(loop), config_(config), listener_(std::move(listener)), api_(api), closer_(closer), budget_(budget),
       watch_(loop.watch(listener_.get(), 0, [this](std::uint32_t) { accept(); })), next_(first_number()) {}
 
 void Doorman::update() {
@@ -75,6 +76,9 @@ void Doorman::accept() {
     for (int i = 0; i < kAcceptedPerTurn && has_room(); ++i) {
         Fd socket(::accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
         if (!socket.valid()) {
+            if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+                pause(errno);
+            }
             break;
         }
         if (!admit(socket)) {
@@ -82,6 +86,16 @@ void Doorman::accept() {
         }
     }
     update();
+}
+
+// The client waits in the listener's queue, which the loop would be told of again and again.
+void Doorman::pause(int error) {
+    log::error(fmt::format("no client can be accepted for a second: {}", std::strerror(error)));
+    is_paused_ = true;
+    loop_.after(kPause, [this] {
+        is_paused_ = false;
+        update();
+    });
 }
 
 bool Doorman::admit(Fd& socket) {
@@ -109,7 +123,7 @@ bool Doorman::admit(Fd& socket) {
     }
     const protocol::ConnectionNumber number = next_++;
     const auto watch = loop_.watch(duplicate.get(), EPOLLRDHUP, [this, number](std::uint32_t) { close(number); });
-    open_.emplace(number, Open{client, std::move(duplicate), watch, is_refused, Channels(closer_)});
+    open_.emplace(number, Open{client, std::move(duplicate), watch, is_refused, Channels(closer_, budget_), budget_.take(1)});
     ++(is_refused ? refused_ : per_uid_)[client.uid];
     if (is_refused) {
         loop_.after(kRefusedFor, [this, number] { close(number); });
@@ -171,6 +185,9 @@ void Doorman::close(protocol::ConnectionNumber number) {
     }
     closer_.drain(std::move(open.duplicate));
     open_.erase(found);
+    if (!accepting_) {
+        update(); // there may be room again
+    }
 }
 
 void Doorman::close_all() {

@@ -25,7 +25,7 @@ struct Client {
 class Doorman {
   public:
     // `listener`: non-blocking, listening.
-    Doorman(EventLoop& loop, const BrokerConfig& config, Fd listener, ApiLink& api, Closer& closer);
+    Doorman(EventLoop& loop, const BrokerConfig& config, Fd listener, ApiLink& api, Closer& closer, DescriptorBudget& budget);
 
     // Accept only while there is somebody to hand clients to, and those who are gone are gone.
     void update();
@@ -44,12 +44,14 @@ class Doorman {
         EventLoop::Watch watch;
         bool is_refused = false;
         Channels channels;
+        DescriptorBudget::Share share;
     };
 
     [[nodiscard]] bool has_room() const {
-        return api_.has_room() && !closer_.is_full();
+        return api_.has_room() && !closer_.is_full() && !is_paused_ && budget_.has(1);
     }
     void accept();
+    void pause(int error);
     // False: it is not, and still there.
     bool admit(Fd& socket);
     void tell_refusal(std::uint32_t uid, std::string_view why);
@@ -61,8 +63,10 @@ class Doorman {
     Fd listener_;
     ApiLink& api_;
     Closer& closer_;
+    DescriptorBudget& budget_;
     EventLoop::Watch watch_;
     bool accepting_ = false;
+    bool is_paused_ = false;
     protocol::ConnectionNumber next_;
     std::unordered_map<protocol::ConnectionNumber, Open> open_;
     std::unordered_map<std::uint32_t, std::uint64_t> per_uid_; // connections that are served

@@ -158,7 +158,7 @@ Task<std::expected<SystemJobEnd, Failure>> Jobs::try_system_job(SystemJob wanted
     job->control_peer = std::move(control_peer);
     jobs_.emplace(id, job);
 
-    Channel channel{ClientEnd(p_.closer, std::move(control)), std::move(spec)};
+    Channel channel{ClientEnd(p_.closer, std::move(control)), std::move(spec), {}};
     const auto launched = co_await launch(job, std::move(plan), std::move(channel));
     if (!launched) {
         jobs_.erase(id);

@@ -1,5 +1,6 @@
 // joblet-broker: decides. Accepts clients for the API, answers the API's requests, orders of workers and spawner.
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -89,7 +90,7 @@ Task<int> sync_file(Workers& workers, const Fd& file) {
     co_return EIO;
 }
 
-int serve(const BrokerConfig& config, Host host, AuditLog log, Fd to_closer) {
+int serve(const BrokerConfig& config, Host host, AuditLog log, Fd to_closer, std::size_t descriptors) {
     EventLoop loop;
     // Made in the order in which they need each other; the callbacks are called only from the loop, when all are there
     std::optional<Workers> workers;
@@ -98,6 +99,7 @@ int serve(const BrokerConfig& config, Host host, AuditLog log, Fd to_closer) {
     std::optional<Doorman> doorman;
     std::optional<Requests> requests;
     Closer closer(loop, std::move(to_closer), [&] { doorman->update(); });
+    DescriptorBudget budget(descriptors / 4); // a connection takes two of the API, which has the same limit
     Supervisor supervisor(loop, Fd(kBrokerSupervisionFd), [&](Role role, std::uint32_t index, Fd socket) {
         switch (role) {
         case Role::Worker:
@@ -152,7 +154,7 @@ int serve(const BrokerConfig& config, Host host, AuditLog log, Fd to_closer) {
                     },
                     [&] { doorman->update(); },
                 });
-    doorman.emplace(loop, config, Fd(kBrokerListenerFd), *api, closer);
+    doorman.emplace(loop, config, Fd(kBrokerListenerFd), *api, closer, budget);
     requests.emplace(loop, supervisor, *api, *doorman, volumes, jobs, reporter, audit);
     requests->load();
     loop.run();
@@ -220,6 +222,11 @@ int run(int argc, char** argv) {
         log::error(fmt::format("cannot take over SIGALRM: {}", std::strerror(errno)));
         return 1;
     }
+    rlimit descriptors{};
+    if (::getrlimit(RLIMIT_NOFILE, &descriptors) != 0) {
+        log::error("cannot tell how many descriptors there may be");
+        return 1;
+    }
     auto to_closer = Closer::start();
     if (!to_closer) {
         log::error(to_closer.error());
@@ -228,7 +235,7 @@ int run(int argc, char** argv) {
     if (!give_up_power()) {
         return 1;
     }
-    return serve(*config, host, std::move(*audit_log), std::move(*to_closer));
+    return serve(*config, host, std::move(*audit_log), std::move(*to_closer), descriptors.rlim_cur);
 }
 
 } // namespace

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -14,6 +15,8 @@
 #include <sstream>
 #include <stdexcept>
 #include <string>
+#include <thread>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -160,6 +163,11 @@ long kernel_ticks(pid_t pid) {
     return std::stol(field);
 }
 
+std::ptrdiff_t descriptors_of(pid_t pid) {
+    const std::filesystem::directory_iterator all(fmt::format("/proc/{}/fd", pid));
+    return std::distance(begin(all), end(all));
+}
+
 Fd big_deleted_file(std::size_t bytes) {
     Fd out(::memfd_create("big", MFD_CLOEXEC));
     REQUIRE(out.valid());
@@ -200,12 +208,8 @@ TEST_CASE("while somebody's file takes for ever to close, others connect, run jo
     const ApiWatch api(here);
     const auto broker = here.daemons("joblet-broker").at(0);
     const auto closer = here.closer();
-    const auto descriptors = [broker] {
-        const std::filesystem::directory_iterator all(fmt::format("/proc/{}/fd", broker));
-        return std::distance(begin(all), end(all));
-    };
     CHECK(here.run_rnx({"run", "true"}, kAlice).status == 0); // its slot is kept for others
-    const auto before = descriptors();
+    const auto before = descriptors_of(broker);
     REQUIRE(::kill(closer, SIGSTOP) == 0);
     const auto calls = opening() + list_volumes(kFirstFreeQuestion);
     for (int i = 0; i < 500; ++i) { // more than fit into the socket to it
@@ -225,12 +229,12 @@ TEST_CASE("while somebody's file takes for ever to close, others connect, run jo
         }
     }
     CHECK(!has_room);
-    CHECK(descriptors() < before + 1200);
+    CHECK(descriptors_of(broker) < before + 1200);
     REQUIRE(::kill(closer, SIGCONT) == 0);
     CHECK(others_are_served(here));
-    CHECK(becomes_true([&] { return descriptors() <= before; }));
+    CHECK(becomes_true([&] { return descriptors_of(broker) <= before; }));
     CAPTURE(before);
-    CHECK(descriptors() <= before);
+    CHECK(descriptors_of(broker) <= before);
     api.check_unharmed("a file that takes for ever", 32); // and a thousand clients at a time
     // Without it the broker does not go on: it begins again, with another one
     REQUIRE(::kill(closer, SIGKILL) == 0);
@@ -241,6 +245,50 @@ TEST_CASE("while somebody's file takes for ever to close, others connect, run jo
     CHECK(here.wait_ready());
     CHECK(here.run_rnx({"run", "true"}, kAlice).status == 0);
     CHECK(here.closer() != closer);
+}
+
+TEST_CASE("clients have a quarter of the broker's descriptors and no more, however many users they are") {
+    const Installation here;
+    here.create("hers", "1MiB", "memory", kAlice);
+    const rlimit few{.rlim_cur = 400, .rlim_max = 400};
+    REQUIRE(::prlimit(here.jobletd(), RLIMIT_NOFILE, &few, nullptr) == 0);
+    here.kill_daemons("joblet-broker"); // the next one inherits it
+    const auto broker = here.daemons("joblet-broker").at(0);
+    const auto before = descriptors_of(broker);
+    std::vector<std::unique_ptr<HostileClient>> clients;
+    constexpr uid_t kFirst = 30001;
+    for (uid_t uid = kFirst; uid < kFirst + 6; ++uid) {
+        for (int i = 0; i < 60; ++i) {
+            clients.push_back(std::make_unique<HostileClient>(here, uid));
+        }
+    }
+    CHECK(becomes_true([&] { return descriptors_of(broker) >= before + 100; }));
+    const long ticks = kernel_ticks(broker);
+    std::this_thread::sleep_for(seconds(1));
+    CHECK(descriptors_of(broker) < before + 120);
+    CHECK(kernel_ticks(broker) - ticks < ::sysconf(_SC_CLK_TCK) / 4); // those who wait keep nobody busy
+    clients.clear();
+    CHECK(becomes_true([&] { return others_are_served(here); }));
+    CHECK(here.daemons("joblet-broker") == std::vector{broker});
+}
+
+TEST_CASE("a broker that can accept nobody tries again, and is not busy with it") {
+    const Installation here;
+    here.create("hers", "1MiB", "memory", kAlice);
+    const auto broker = here.daemons("joblet-broker").at(0);
+    std::this_thread::sleep_for(seconds(1)); // what it had to do is done
+    rlimit before{};
+    REQUIRE(::prlimit(broker, RLIMIT_NOFILE, nullptr, &before) == 0);
+    const rlimit few{.rlim_cur = 4, .rlim_max = before.rlim_max};
+    REQUIRE(::prlimit(broker, RLIMIT_NOFILE, &few, nullptr) == 0);
+    const HostileClient waiting(here);
+    std::this_thread::sleep_for(milliseconds(100)); // so that it was tried
+    const long ticks = kernel_ticks(broker);
+    std::this_thread::sleep_for(seconds(1));
+    CHECK(kernel_ticks(broker) - ticks < ::sysconf(_SC_CLK_TCK) / 4);
+    REQUIRE(::prlimit(broker, RLIMIT_NOFILE, &before, nullptr) == 0);
+    CHECK(others_are_served(here));
+    CHECK(here.daemons("joblet-broker") == std::vector{broker});
 }
 
 TEST_CASE("descriptors with each byte of a message do not pile up") {
