@@ -31,7 +31,7 @@ constexpr std::chrono::milliseconds kAgain{10};
 
 struct Order {
     int fd = -1;
-    std::uint8_t task = 0;
+    Closer::Task task = Closer::Task::Close;
 };
 
 // False: the broker is gone.
@@ -79,7 +79,7 @@ void empty_queue(int socket) {
     }
     for (Order order; receive(order); order = {}) {
         CloseTimer::start();
-        if (order.task == 2) {
+        if (order.task == Closer::Task::Drain) {
             empty_queue(order.fd);
         }
         ::close(order.fd);

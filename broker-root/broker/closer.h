@@ -18,6 +18,8 @@ namespace joblet::broker {
 
 class Closer {
   public:
+    enum class Task : std::uint8_t { Close = 1, Drain = 2 };
+
     // Forks; call before the filter is there, and after CloseTimer::prepare(). The socket to that process, or a sentence.
     static std::expected<Fd, std::string> start();
 
@@ -36,7 +38,6 @@ class Closer {
 
   private:
     static constexpr std::size_t kWaitingMax = 1024;
-    enum class Task : std::uint8_t { Close = 1, Drain = 2 };
 
     void add(Fd file, Task task);
     void flush();
